@@ -264,7 +264,8 @@ var packages = []rule{
 	{dir: "internal/controller/pages/frame", floor: 2, side: controller, allowedImports: []string{"client",
 		"internal/device/wording", "internal/controller/domain", "internal/controller/pages/words"}},
 	{dir: "internal/controller/pages", floor: 2, side: controller, allowedImports: []string{"client", "report",
-		"internal/device/wording", "internal/controller/pages/words", "internal/controller/pages/frame"}},
+		"internal/device/reason", "internal/device/wording", "internal/controller/pages/words",
+		"internal/controller/pages/frame"}},
 
 	// Floor 3: the product from outside. The laboratory sees a device only as a user
 	// does.

@@ -79,6 +79,7 @@ func sitePages(f *frame.Frame) {
 	f.Page("GET /sites", siteList)
 	form(f, "/sites/new", newSite)
 	f.Page("GET /sites/{site}", siteThing)
+	f.Page("GET /sites/{site}/live", liveSite)
 	form(f, "/sites/{site}/edit", editSite)
 	form(f, "/sites/{site}/delete", deleteSite)
 }

@@ -1,0 +1,302 @@
+// Draws the upgrades of a site as they go on: one stream, a tree on a canvas, and the
+// same in a table. What frames cost is kept in the canvas's data-costs, in ms.
+"use strict";
+(() => {
+  const at = (id) => document.getElementById("live-" + id);
+  const page = at("site");
+  if (!page) return;
+  const words = JSON.parse(page.dataset.words);
+  const say = (key) => words[key] ?? key.slice(key.indexOf(" ") + 1);
+  const fill = (text, ...args) => text.replace(/%[sd]/g, () => args.shift());
+  const rowsOfPage = 50, easeTime = 400;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+  // A site, as a stream tells of it.
+  class Site {
+    constructor() { this.devices = new Map(); }
+    apply(p, snapshot) {
+      if (snapshot) this.devices = new Map();
+      for (const d of p.devices) {
+        if (d.gone) { this.devices.delete(d.device); continue; }
+        const old = this.devices.get(d.device);
+        const files = old && old.load === (d.load ?? "") && !d.fresh ? old.files : new Map();
+        for (const f of d.files ?? []) files.set(f.file, f);
+        this.devices.set(d.device, { name: d.device, address: d.address ?? "", load: d.load ?? "", state: d.state ?? "",
+          reason: d.reason ?? "", files });
+      }
+    }
+    copy() {
+      const c = new Site();
+      for (const [name, d] of this.devices) c.devices.set(name, { ...d, files: new Map(d.files) });
+      return c;
+    }
+  }
+
+  const now = new Site();
+  let shown = now;            // or a site of the past
+  let replay = null, chosen = "", first = 0, dirty = true, moved = true;
+  const bytes = (n) => {
+    for (const [unit, of] of [["TB", 1e12], ["GB", 1e9], ["MB", 1e6], ["kB", 1e3]]) {
+      if (n >= of) return (Math.round(n / of * 10) / 10) + " " + unit;
+    }
+    return n + " B";
+  };
+  const put = (el, text) => { if (el.textContent !== text) el.textContent = text; };
+  const part = (f) => f.end === "done" ? 1 : f.size > 0 ? Math.min(1, f.have / f.size) : 0;
+  const failed = (d, f) => f?.end === "failed" || d.state === "failed" || d.state === "rolled-back";
+  const why = (code) => code ? say("why " + code) : "";
+
+  // The tree of the chosen file: nodes with their places, and lines.
+  let nodes = [], lines = [], places = new Map(), eased = 0, widest = 1;
+  function build() {
+    const by = new Map(), all = [];
+    for (const d of shown.devices.values()) {
+      const f = d.files.get(chosen);
+      if (!f) continue;
+      const n = { d, f, children: [], name: d.name };
+      all.push(n);
+      if (d.address) by.set(d.address, n);
+    }
+    const server = { name: "", children: [] };
+    const below = (n, seen) => { // whether its parents lead to the server: nothing goes in circles
+      for (; n && n !== server; n = n.up) { if (seen.has(n)) return false; seen.add(n); }
+      return true;
+    };
+    for (const n of all) n.up = by.get(n.f.parents?.[0]) ?? by.get(n.f.root) ?? server;
+    for (const n of all) if (n.up === n || n.f.role === "root" || n.f.role === "classic") n.up = server;
+    for (const n of all) if (!below(n, new Set())) n.up = server;
+    for (const n of all) n.up.children.push(n);
+    const root = d3.hierarchy(server);
+    d3.tree().size([1, 1])(root);
+    nodes = []; lines = [];
+    const next = new Map(), levels = [];
+    for (const h of root.descendants()) {
+      const n = h.data, from = places.get(n.name);
+      n.to = [h.x, root.height ? h.y : 0.5];
+      n.from = from ? from.at ?? from.to : n.to;
+      n.at = n.from;
+      nodes.push(n);
+      levels[h.depth] = (levels[h.depth] ?? 0) + 1;
+      next.set(n.name, n);
+      if (h.parent) lines.push([h.parent.data, n]);
+      const other = by.get(n.f?.parents?.[1]);
+      if (other && other !== n.up) lines.push([other, n, true]);
+    }
+    places = next; widest = Math.max(...levels);
+    eased = calm.matches ? 0 : performance.now();
+    moved = false;
+  }
+
+  const canvas = at("canvas"), pen = canvas.getContext("2d");
+  let colours = {};
+  function look() {
+    const css = getComputedStyle(document.documentElement);
+    for (const name of ["ink", "muted", "line", "accent", "ok", "bad", "panel", "warn"]) colours[name] = css.getPropertyValue("--" + name);
+  }
+  function draw(time) {
+    const box = canvas.getBoundingClientRect(), scale = devicePixelRatio || 1;
+    const w = Math.round(box.width * scale), h = Math.round(box.height * scale);
+    if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
+    pen.setTransform(scale, 0, 0, scale, 0, 0);
+    pen.clearRect(0, 0, box.width, box.height);
+    const t = eased ? Math.min(1, (time - eased) / easeTime) : 1, k = t * (2 - t);
+    const few = nodes.length <= 40, labels = few && box.width / widest > 85, r = few ? 11 : nodes.length <= 150 ? 6 : 3;
+    const x = (n) => 24 + n.at[0] * (box.width - 48), y = (n) => 26 + n.at[1] * (box.height - 70);
+    for (const n of nodes) n.at = t < 1 ? [n.from[0] + (n.to[0] - n.from[0]) * k, n.from[1] + (n.to[1] - n.from[1]) * k] : n.to;
+    for (const thin of [true, false]) {
+      pen.strokeStyle = colours.line; pen.lineWidth = thin ? 0.5 : 1.3;
+      pen.beginPath();
+      for (const [a, b, second] of lines) {
+        if (!!second !== thin) continue;
+        pen.moveTo(x(a), y(a)); pen.lineTo(x(b), y(b));
+      }
+      pen.stroke();
+    }
+    // By colour, so that a thousand nodes are a few strokes.
+    const kinds = { bad: [], accent: [], ok: [], muted: [] };
+    for (const n of nodes) {
+      if (n.d) kinds[failed(n.d, n.f) ? "bad" : n.f.source === "origin" ? "accent" : n.f.source === "peer" ? "ok" : "muted"].push(n);
+    }
+    const shape = (n, s) => {
+      const a = x(n), b = y(n);
+      if (n.f.role === "root") pen.rect(a - s, b - s, 2 * s, 2 * s);
+      else if (n.f.role === "classic" || n.f.source === "origin") { pen.moveTo(a, b - s); pen.lineTo(a + s, b); pen.lineTo(a, b + s); pen.lineTo(a - s, b); pen.closePath(); }
+      else { pen.moveTo(a + s, b); pen.arc(a, b, s, 0, 7); }
+    };
+    for (const [colour, of] of Object.entries(kinds)) {
+      if (!of.length) continue;
+      pen.fillStyle = colours.panel; pen.beginPath(); for (const n of of) shape(n, r); pen.fill();
+      pen.strokeStyle = pen.fillStyle = colours[colour]; pen.lineWidth = 1.5; pen.stroke();
+      pen.beginPath();
+      for (const n of of) { const s = r * Math.sqrt(part(n.f)); if (s > 0.3 && colour !== "bad") shape(n, s); }
+      pen.fill();
+      if (colour === "bad") {
+        pen.beginPath();
+        for (const n of of) { const a = x(n), b = y(n), s = r * 0.7; pen.moveTo(a - s, b - s); pen.lineTo(a + s, b + s); pen.moveTo(a + s, b - s); pen.lineTo(a - s, b + s); }
+        pen.stroke();
+      }
+    }
+    pen.font = "12px system-ui, sans-serif"; pen.textAlign = "center"; pen.fillStyle = colours.ink;
+    for (const n of nodes) {
+      if (!n.d) { pen.strokeStyle = colours.muted; pen.lineWidth = 1.5; pen.strokeRect(x(n) - 9, y(n) - 9, 18, 18); pen.fillText(say("server"), x(n), y(n) - 13); }
+      else if (labels) { pen.fillText(n.d.address || n.name, x(n), y(n) + r + 14); pen.fillText(Math.floor(part(n.f) * 100) + " %", x(n), y(n) + r + 28); }
+    }
+    return t < 1;
+  }
+
+  // What is beside the canvas.
+  function files() {
+    const seen = new Map();
+    for (const d of shown.devices.values()) for (const f of d.files.values()) seen.set(f.file, (seen.get(f.file) ?? 0) + (f.end ? 0 : 1));
+    const names = [...seen.keys()].sort(), select = at("file");
+    if (names.join("\n") !== [...select.options].map((o) => o.value).join("\n")) {
+      select.replaceChildren(...names.map((n) => new Option(n, n)));
+      if (!seen.has(chosen)) {
+        let most = -1;
+        for (const d of shown.devices.values()) for (const f of d.files.values()) if (f.size > most) { most = f.size; chosen = f.file; }
+        if (most < 0) chosen = "";
+      }
+      select.value = chosen;
+    }
+  }
+  function figures() {
+    let wan = 0, classic = 0, done = 0, bad = [];
+    for (const d of shown.devices.values()) {
+      let all = d.files.size > 0, f1 = null;
+      for (const f of d.files.values()) {
+        wan += f.wan;
+        if (f.source !== "cache" || f.wan > 0) classic += f.have;
+        all &&= part(f) === 1;
+        if (f.end === "failed") f1 = f;
+      }
+      if (all) done++;
+      if (failed(d, f1)) bad.push([d, f1]);
+    }
+    put(at("devices"), String(shown.devices.size)); put(at("done"), String(done));
+    const most = Math.max(wan, classic, 1);
+    at("wan").value = wan / most; at("classic").value = classic / most;
+    put(at("wan-text"), bytes(wan)); put(at("classic-text"), bytes(classic));
+    put(at("saved"), classic > 0 ? Math.max(0, Math.floor(100 - wan / classic * 100)) + " %" : "–");
+    at("failures").hidden = !bad.length;
+    const list = at("failures").querySelector("ul"), text = bad.slice(0, 20).map(([d, f]) =>
+      `${d.name} · ${f ? f.file : d.load}: ${why(f?.reason || d.reason) || say("state " + d.state)}`);
+    if (list.dataset.text !== text.join("\n")) {
+      list.dataset.text = text.join("\n");
+      list.replaceChildren(...text.map((s) => Object.assign(document.createElement("li"), { textContent: "✕ " + s })));
+    }
+    const roots = nodes.filter((n) => n.f?.role === "root");
+    put(at("root"), !nodes.length || nodes.length < 2 ? "" : roots.length
+      ? roots.slice(0, 3).map((n) => fill(words.root, n.name, why(n.f.reason) || "–")).join(" ") : words.noroot);
+    return shown.devices.size > 0;
+  }
+  function table() {
+    const all = [...shown.devices.values()].map((d) => [d, d.files.get(chosen)]).filter(([, f]) => f || !chosen);
+    all.sort(([a, f], [b, g]) => failed(b, g) - failed(a, f) || (a.name < b.name ? -1 : 1));
+    first = Math.max(0, Math.min(first, all.length - 1));
+    first -= first % rowsOfPage;
+    const body = at("rows"), some = all.slice(first, first + rowsOfPage);
+    while (body.rows.length > some.length) body.deleteRow(-1);
+    some.forEach(([d, f], i) => {
+      const row = body.rows[i] ?? body.insertRow();
+      const by = [...shown.devices.values()].length ? f?.parents ?? [] : [];
+      const cells = [d.name + (d.address ? ` (${d.address})` : ""),
+        f ? Math.floor(part(f) * 100) + " %" + (f.size ? ` · ${bytes(f.have)} / ${bytes(f.size)}` : "") : "–",
+        f?.source ? say("source " + f.source) : "–", f?.role ? say("role " + f.role) : "–", by.join(", ") || "–",
+        failed(d, f) ? "✕ " + (why(f?.reason || d.reason) || say("state " + d.state)) : why(f?.reason) || "–"];
+      row.className = failed(d, f) ? "bad" : "";
+      cells.forEach((text, c) => {
+        const cell = row.cells[c] ?? row.insertCell();
+        if (c && !cell.dataset.l) cell.dataset.l = words[["device", "progress", "source", "role", "parent", "why"][c]];
+        put(cell, text);
+      });
+    });
+    at("before").hidden = first === 0;
+    at("after").hidden = first + rowsOfPage >= all.length;
+    put(at("page"), all.length ? fill(words.page, first + 1, first + some.length, all.length) : "");
+  }
+
+  // One thing a frame: what is due most. So no frame takes long.
+  let due = [], last = 0, running = false, frames = 0;
+  const costs = [];
+  const parts = { files, build, figures, table };
+  function frame(time) {
+    const began = performance.now();
+    if (dirty && time - last > 250) {
+      last = time; dirty = false;
+      due = moved ? ["files", "build", "figures", "table"] : ["files", "figures", "table"];
+    }
+    let more = false;
+    if (due.length) parts[due.shift()](); else more = draw(time);
+    const cost = performance.now() - began;
+    costs[frames++ % 1000] = cost;
+    running = more || due.length > 0 || dirty;
+    if (due.length === 0 && !more && !dirty && !drawn) { drawn = true; running = true; }
+    if (running) requestAnimationFrame(frame);
+    else {
+      const sorted = [...costs].sort((a, b) => a - b), share = (p) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))];
+      canvas.dataset.frames = frames;
+      canvas.dataset.costs = [share(0.5), share(0.95), share(1)].map((c) => c.toFixed(2)).join(", ");
+    }
+  }
+  let drawn = false;
+  function wake(tree) {
+    dirty = true; moved ||= tree; drawn = false;
+    if (!running) { running = true; requestAnimationFrame(frame); }
+  }
+
+  let source = null;
+  function status(key) { put(at("status"), replayed() ? words.replay : now.devices.size ? words[key] : key === "live" ? words.none : words[key]); }
+  const replayed = () => shown !== now;
+  function open() {
+    source = new EventSource(page.dataset.stream);
+    const take = (snapshot) => (e) => {
+      now.apply(JSON.parse(e.data), snapshot);
+      page.dataset.event = e.lastEventId;
+      status("live");
+      if (!replayed()) wake(true);
+    };
+    source.addEventListener("snapshot", take(true));
+    source.addEventListener("change", take(false));
+    source.addEventListener("open", () => status("live"));
+    source.addEventListener("error", () => {
+      status("lost");
+      if (source.readyState === EventSource.CLOSED) setTimeout(open, 3000);
+    });
+  }
+
+  // The past: the last upgrade, step by step.
+  async function load() {
+    const answer = await fetch(page.dataset.last);
+    if (!answer.ok) return;
+    replay = await answer.json();
+    at("time").max = replay.changes.length;
+    if (!replayed()) at("time").value = replay.changes.length;
+    stamp();
+  }
+  function stamp() {
+    const i = +at("time").value, n = replay?.changes.length ?? 0;
+    const when = i < n ? (i ? replay.changes[i - 1].at : replay.before.at) : "";
+    put(at("at"), when ? new Date(when).toLocaleTimeString(document.documentElement.lang) : "");
+  }
+  function seek() {
+    const i = +at("time").value, n = replay?.changes.length ?? 0;
+    if (!replay || i >= n) shown = now;
+    else {
+      shown = new Site();
+      shown.apply(replay.before, true);
+      for (const c of replay.changes.slice(0, i)) shown.apply(c, false);
+    }
+    at("now").hidden = !replayed();
+    stamp(); status("live"); wake(true);
+  }
+  at("time").addEventListener("focus", load);
+  at("time").addEventListener("pointerdown", load);
+  at("time").addEventListener("input", seek);
+  at("now").addEventListener("click", () => { at("time").value = at("time").max; seek(); });
+  at("file").addEventListener("change", (e) => { chosen = e.target.value; places = new Map(); first = 0; wake(true); });
+  at("before").addEventListener("click", () => { first -= rowsOfPage; wake(false); });
+  at("after").addEventListener("click", () => { first += rowsOfPage; wake(false); });
+  addEventListener("resize", () => wake(false));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { look(); wake(false); });
+  look(); load(); open();
+})();

@@ -1,0 +1,61 @@
+package pages
+
+import (
+	"encoding/json"
+
+	"github.com/peerload/peerload/internal/controller/pages/frame"
+	"github.com/peerload/peerload/internal/device/reason"
+	"github.com/peerload/peerload/internal/device/wording"
+	"github.com/peerload/peerload/report"
+)
+
+// livePage is where the script of the live page finds what it draws, and its words.
+type livePage struct {
+	Site, Stream, Last string
+	// Words are a JSON object.
+	Words string
+}
+
+// liveSite shows the upgrades of a site while they go on.
+func liveSite(v *frame.Visit) error {
+	s, err := v.API.Sites.Get(v.Context(), v.Path("site"))
+	if err != nil {
+		return err
+	}
+	words, err := json.Marshal(liveWords(v))
+	if err != nil {
+		return err
+	}
+	stream := "/api/v1" + frame.At("sites", s.Name, "live")
+	return v.Show("live", livePage{Site: s.Name, Stream: stream, Last: stream + "/last", Words: string(words)})
+}
+
+// liveWords are what the script says, by what it is about.
+func liveWords(v *frame.Visit) map[string]string {
+	w := map[string]string{
+		"live":   v.T("Live: what devices tell is shown as it comes."),
+		"lost":   v.T("The connection is lost. It is tried again."),
+		"none":   v.T("No device has told of an upgrade yet. When one begins, its trees grow here."),
+		"replay": v.T("This is the past. Live goes on meanwhile."),
+		"root":   v.T("Root of this file: %s. It downloads from the server for its subnet, because: %s"),
+		"noroot": v.T("Nobody is root of this file now."),
+		"page":   v.T("%d to %d of %d devices, failures first"),
+		"device": v.T("Device"), "progress": v.T("Progress"), "source": v.T("Source"), "role": v.T("Role"),
+		"parent": v.T("Parent"), "why": v.T("Why"), "server": v.T("server"),
+	}
+	for _, role := range []string{report.RoleNone, report.RoleRoot, report.RoleParent, report.RoleLeaf,
+		report.RoleDetached, report.RoleClassic} {
+		w["role "+role] = wording.Say(v.JA, "role "+role)
+	}
+	for _, source := range []string{report.SourceNone, report.SourceOrigin, report.SourcePeer, report.SourceCache} {
+		w["source "+source] = wording.Say(v.JA, "source "+source)
+	}
+	for _, state := range []string{report.StateIdle, report.StateDownloading, report.StateReady, report.StateInstalling,
+		report.StateRebooting, report.StateTrial, report.StateRolledBack, report.StateFailed} {
+		w["state "+state] = wording.Say(v.JA, "state "+state)
+	}
+	for _, code := range reason.All() {
+		w["why "+string(code)] = wording.Why(v.JA, string(code), "")
+	}
+	return w
+}
