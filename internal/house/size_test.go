@@ -15,7 +15,7 @@ import (
 const (
 	mostRootFolders = 14
 	mostFiles       = 25  // in one folder
-	mostExported    = 600 // declarations that others can import
+	mostExported    = 640 // declarations that others can import
 )
 
 // TestSizes holds the limits of the tree.

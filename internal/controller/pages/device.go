@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -208,4 +209,19 @@ func resetIdentity(v *frame.Visit) error {
 	}
 	v.Say(v.T("It must enrol again."), "")
 	return v.Go(f.Back)
+}
+
+// failures are what devices tell of that did not succeed.
+func failures(v *frame.Visit) error {
+	q := url.Values{}
+	for _, name := range []string{"site", "about"} {
+		if is := v.Query(name); is != "" {
+			q.Set(name, is)
+		}
+	}
+	rows, err := frame.Read[client.Failure](v, "/failures", q, 0)
+	if err != nil {
+		return err
+	}
+	return v.Show("failures", rows)
 }
