@@ -25,7 +25,7 @@ for word in "$@"; do
 done
 
 if [ -n "$full" ]; then
-	export PEERLOAD_UPDATERS=1
+	export PEERLOAD_FOREIGN_FULL=1
 fi
 missing=$(.ci/foreign.sh --missing)
 if [ -n "$missing" ]; then

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the foreign programs that the tests speak with: tftpd-hpa, tftp-hpa,
 # atftp, dnsmasq, nginx, curl, wget, xz, aria2, uftp, PostgreSQL, the shells zsh and fish,
-# Chromium, and what makes file systems, from the distribution. atftpd conflicts with
+# and what makes file systems, from the distribution. atftpd conflicts with
 # tftpd-hpa, so atftpd and, where another in.tftpd is installed, tftpd-hpa are
 # unpacked into a directory of their own instead; so is prometheus, of which the
 # tests need promtool only.
@@ -9,8 +9,8 @@
 #   .ci/foreign.sh             install what is missing
 #   .ci/foreign.sh --missing   only say what is missing, one package a line
 #
-# With PEERLOAD_UPDATERS=1 also the updaters of docs/UPDATERS.md that ./test.sh full
-# runs: SWUpdate, RAUC, casync, OSTree and Mender.
+# With PEERLOAD_FOREIGN_FULL=1 also what ./test.sh full alone runs: the updaters of
+# docs/UPDATERS.md (SWUpdate, RAUC, casync, OSTree and Mender), and Chromium.
 #
 # The directory is ${XDG_CACHE_HOME:-$HOME/.cache}/peerload-foreign; the tests
 # look there and in PATH with /usr/sbin. No service is started. Running it again
@@ -64,7 +64,6 @@ missing() {
 	have uftp || echo uftp
 	have zsh || echo zsh
 	have fish || echo fish
-	have chromium || echo chromium
 	have_postgres || echo postgresql
 	have mkfs.ext4 || echo e2fsprogs
 	have mkfs.xfs || echo xfsprogs
@@ -72,7 +71,8 @@ missing() {
 	have mkfs.vfat || echo dosfstools
 	have mkfs.exfat || echo exfatprogs
 	have mount.exfat-fuse || echo exfat-fuse
-	[ -n "${PEERLOAD_UPDATERS:-}" ] || return 0
+	[ -n "${PEERLOAD_FOREIGN_FULL:-}" ] || return 0
+	have chromium || echo chromium
 	have swupdate || echo swupdate
 	have rauc || echo rauc
 	have mksquashfs || echo squashfs-tools
