@@ -165,7 +165,7 @@ func each(t *testing.T, test func(t *testing.T, u updater, r recipe, l *lab)) {
 		t.Run(u.name, func(t *testing.T) {
 			for _, p := range u.programs {
 				if _, err := exec.LookPath(p); err != nil && i >= len(updaters) {
-					t.Skipf("%v: PEERLOAD_UPDATERS=1 .ci/foreign.sh installs it", err)
+					t.Skipf("%v: PEERLOAD_FOREIGN_FULL=1 .ci/foreign.sh installs it", err)
 				}
 				foreign.Program(t, p)
 			}
