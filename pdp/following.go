@@ -132,6 +132,7 @@ func (f *following) noRoot() {
 
 // rootHere ends the following: this device is root.
 func (f *following) rootHere() {
+	f.judge()
 	f.leaveAll(wire.ReasonRootOfFile)
 	f.roots.drop()
 }
@@ -196,6 +197,9 @@ func (f *following) bad(e Bad) {
 // gain takes a chunk that came over a link, or from the origin (link 0).
 func (f *following) gain(l Link) {
 	f.roots.gain(f.m.now)
+	if l != 0 {
+		f.roots.gave(f.m.now)
+	}
 	if w := f.roots.watch; w != nil {
 		w.Mine(f.m.held.Prefix())
 	}

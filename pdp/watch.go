@@ -1,6 +1,7 @@
 package pdp
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 
@@ -62,14 +63,21 @@ type rootRecord struct {
 	watched  []*watched          // the roots followed lately
 	failing  wire.Peer           // a root that answered no asks, or accepted no link
 	failures int                 // so many times in a row
+	addr     netip.Addr          // of the root that was followed last
+	served   time.Duration       // when a peer sent a chunk last
+	// barren are the roots that served nothing, and until when that counts.
+	barren map[netip.Addr]time.Duration
 }
 
-func newRootRecord(cfg transfer.Config) *rootRecord { return &rootRecord{cfg: cfg} }
+func newRootRecord(cfg transfer.Config) *rootRecord {
+	return &rootRecord{cfg: cfg, barren: map[netip.Addr]time.Duration{}}
+}
 
 // follow begins to watch a root, and reports whether that is new. If two roots
 // alternate, the watch of the one that was left a moment ago continues:
 // otherwise none would ever be found to stall.
-func (o *rootRecord) follow(now time.Duration, p wire.Peer) (fresh bool) {
+func (o *rootRecord) follow(now time.Duration, p wire.Peer, a netip.Addr) (fresh bool) {
+	o.addr = a
 	for _, w := range o.watched {
 		if w.watch == o.watch {
 			w.left = now
@@ -94,6 +102,32 @@ func (o *rootRecord) follow(now time.Duration, p wire.Peer) (fresh bool) {
 	o.watch = found.watch
 	return fresh
 }
+
+// mostBarren bounds the roots that are remembered.
+const mostBarren = 64
+
+// judge judges the root that was followed until now: for so long it is barren if it
+// said for more than least that it had more than the chunks held here, and no peer
+// has sent one since.
+func (o *rootRecord) judge(now, least, long time.Duration, held int) {
+	w := o.watch
+	if w == nil || !o.addr.IsValid() || w.Prefix() <= held || now-max(w.Began(), o.served) <= least {
+		return
+	}
+	maps.DeleteFunc(o.barren, func(_ netip.Addr, until time.Duration) bool { return until <= now })
+	if len(o.barren) < mostBarren || o.barren[o.addr] > 0 {
+		o.barren[o.addr] = now + long
+	}
+}
+
+// gave records that a peer sent a chunk.
+func (o *rootRecord) gave(now time.Duration) {
+	o.served = now
+	delete(o.barren, o.addr)
+}
+
+// isBarren reports whether the root at an address served nothing lately.
+func (o *rootRecord) isBarren(now time.Duration, a netip.Addr) bool { return now < o.barren[a] }
 
 // drop ends the watch: this device is root itself.
 func (o *rootRecord) drop() { o.watch = nil }
@@ -125,7 +159,8 @@ func (o *rootRecord) failed(root wire.Peer, most int) bool {
 func (f *following) follow(why wire.Reason) {
 	m := f.m
 	r := m.el.Root()
-	if f.roots.follow(m.now, r.Peer) && !m.fallback.starving {
+	f.judge()
+	if f.roots.follow(m.now, r.Peer, r.Addr.Addr()) && !m.fallback.starving {
 		m.fallback.withdraw() // the root is to serve now
 	}
 	f.roots.watch.Root(m.now, r.Claim.Prefix, r.Claim.Bytes)
@@ -137,6 +172,22 @@ func (f *following) follow(why wire.Reason) {
 	f.askRoot(time.Duration(r.Claim.Spread) * time.Millisecond)
 }
 
+// judge judges the root that is left. Where files are passed on whole, nothing comes
+// for long.
+func (f *following) judge() {
+	if c := f.m.cfg; !c.Transfer.WholeFiles {
+		f.roots.judge(f.m.now, 2*c.Tree.AskAgain, c.Election.Distrust, f.m.held.Prefix())
+	}
+}
+
+// barren reports whether a claimant is no reason to leave the present root: it was
+// followed before and served nothing, and the present one is not known to be so.
+func (f *following) barren(c election.Candidate) bool {
+	m, r := f.m, f.m.el.Root()
+	return f.roots.isBarren(m.now, c.Addr.Addr()) && (m.root.active() ||
+		r != nil && r.Peer != c.Peer && r.Addr.Addr() != c.Addr.Addr() && !f.roots.isBarren(m.now, r.Addr.Addr()))
+}
+
 // watching reports whether the root should be judged by its results. While this
 // device downloads by itself, no results are expected.
 func (f *following) watching() bool {
@@ -146,7 +197,7 @@ func (f *following) watching() bool {
 // heardClaim takes a claim, of the root that is followed or of another.
 func (f *following) heardClaim(c election.Candidate) {
 	m := f.m
-	if r := m.el.Root(); f.contradicts(&c.Claim) && (r == nil || r.Peer != c.Peer) {
+	if r := m.el.Root(); f.contradicts(&c.Claim) && (r == nil || r.Peer != c.Peer) || f.barren(c) {
 		m.el.elect(func(o *election.Output) { m.el.Refuse(m.now, c, o) })
 		return
 	}

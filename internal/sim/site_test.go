@@ -204,7 +204,7 @@ func TestSeedsThatFailed(t *testing.T) {
 // is not 0 yet; it must not become more. Without liars none may fail, and with
 // them nothing wrong may be committed.
 func TestLiarSites(t *testing.T) {
-	const sites, most = 300, 4
+	const sites, most = 300, 3
 	n := uint64(sites)
 	if underRace {
 		n = 20
