@@ -57,10 +57,11 @@ func (r *rootSide) spread() uint16 { return uint16(min(max(10, r.members()/4), 2
 // the second tree would else begin anew each time.
 func (r *rootSide) begin(why wire.Reason) {
 	m := r.m
-	r.placer = tree.NewPlacer(m.cfg.Tree, m.self.Peer)
-	if at, before := r.since.deadline(); before && m.now-at <= m.cfg.Tree.Forget {
-		r.placer.Gathered()
+	cfg := m.cfg.Tree
+	if at, before := r.since.deadline(); before && m.now-at <= cfg.Forget {
+		cfg.Gather = 0
 	}
+	r.placer = tree.NewPlacer(cfg, m.self.Peer)
 	m.following.rootHere()
 	r.complaints = nil
 	r.gauge.reset()

@@ -33,8 +33,6 @@ type Placer struct {
 	// a map.
 	order []*member
 	root  *member
-	// gathered: those that ask do not all come together.
-	gathered bool
 }
 
 // member is a device of the tree as the root knows it.
@@ -105,10 +103,6 @@ func (t *Placer) Waiting(now time.Duration) int {
 	}
 	return n
 }
-
-// Gathered tells that those that ask do not all come together: no place waits for
-// cfg.Gather.
-func (t *Placer) Gathered() { t.gathered = true }
 
 // Ask takes an ask or a report, which came from an address in a datagram of the
 // given envelope. It returns the place to answer with, or nil where none was
@@ -264,7 +258,7 @@ func (t *Placer) place(now time.Duration, x *member, stripe uint8) *wire.Place {
 		return t.wait(stripe, t.cfg.AskFirst) // there is no such tree: it says so
 	case t.trees == 2:
 		t.settle(x)
-		if stripe != x.home && now < x.joined+t.cfg.Gather && !x.atRoot && !t.gathered {
+		if stripe != x.home && now < x.joined+t.cfg.Gather && !x.atRoot {
 			return t.wait(stripe, t.cfg.Gather)
 		}
 	}
