@@ -197,6 +197,21 @@ func aria2() (*measure.Client, error) {
 	}, nil
 }
 
+// aria2Wide returns aria2 with as many connections to the server as it can have.
+func aria2Wide() (*measure.Client, error) {
+	path, err := exec.LookPath("aria2c")
+	if err != nil {
+		return nil, fmt.Errorf("aria2 is not installed")
+	}
+	return &measure.Client{
+		Name: "aria2 -x16",
+		Device: func(f *measure.Fetch, i int) []string {
+			return []string{path, "--no-conf", "-x16", "-s16", "-k1M", "--file-allocation=none", "--show-console-readout=false",
+				"--dir=" + f.DeviceDir(i), "--out=" + process.FileName, f.URL}
+		},
+	}, nil
+}
+
 // torrentPiece is the length of a piece of a torrent: small, so that a device
 // can pass on early what it has.
 const torrentPiece = 64 << 10

@@ -27,6 +27,11 @@ type Scenario struct {
 	// would be most of the bench's. 0 means Size.
 	Sample  units.Size
 	Devices []int // sizes of the site
+	// Congestion is the congestion control of the server's connections. "": the site's.
+	Congestion string
+	// Alone compares with programs by which one device downloads alone, and with no
+	// others: what a line brings is what counts.
+	Alone bool
 }
 
 // Scenarios are those of the bench, in the order of its table. The sizes keep
@@ -43,6 +48,15 @@ func Scenarios() []Scenario {
 	}
 	for i := range all {
 		all[i].Devices = []int{16, 48, 100}
+	}
+	for _, s := range []Scenario{
+		{Name: "long", WAN: 20 * units.Mbit, RTT: 200 * ms},
+		{Name: "long.1", WAN: 20 * units.Mbit, RTT: 200 * ms, Loss: 0.001},
+		{Name: "long1", WAN: 20 * units.Mbit, RTT: 200 * ms, Loss: 0.01},
+		{Name: "orbit", WAN: 10 * units.Mbit, RTT: 600 * ms, Loss: 0.005},
+	} {
+		s.LAN, s.Size, s.Devices, s.Congestion, s.Alone = 100*units.Mbit, 20e6, []int{16}, "cubic", true
+		all = append(all, s)
 	}
 	return all
 }
@@ -164,12 +178,15 @@ func compare(ctx context.Context, cfg Config, s Scenario, list []way) (all []Row
 	measured := map[string]Row{} // of the ways that grow by rule, by name
 	for _, n := range s.Devices {
 		for _, how := range list {
-			if how.netns && cfg.Kind != site.KindNamespace {
+			if how.netns && cfg.Kind != site.KindNamespace || !how.takesPart(s) {
 				continue
 			}
 			row, ok := measured[how.name]
 			if !ok {
 				count := n
+				if how.alone {
+					count = 1
+				}
 				if how.grow != nil {
 					count = min(n, eachUpTo)
 				}
@@ -196,7 +213,7 @@ func compare(ctx context.Context, cfg Config, s Scenario, list []way) (all []Row
 func (c Config) measureConfig(s Scenario, devices int, how way) measure.Config {
 	cfg := measure.Config{
 		Devices: devices, WAN: s.WAN, LAN: s.LAN, RTT: s.RTT, Loss: s.Loss, Size: s.Size, Kind: c.Kind,
-		Product: c.Product, Base: c.Base, Procs: c.Procs,
+		Product: c.Product, Base: c.Base, Procs: c.Procs, Congestion: s.Congestion,
 	}
 	how.change(&cfg)
 	if how.grow != nil && s.Sample > 0 {
@@ -207,6 +224,9 @@ func (c Config) measureConfig(s Scenario, devices int, how way) measure.Config {
 	}
 	if !cfg.Peers {
 		cfg.Timeout = time.Minute + 4*s.WAN.Time(int64(s.Size))*time.Duration(devices)
+	}
+	if how.alone {
+		cfg.Timeout = aloneTime
 	}
 	return cfg
 }

@@ -150,14 +150,18 @@ func TestScenarios(t *testing.T) {
 	all := Scenarios()
 	short := ShortScenarios()
 	for _, s := range all {
-		if !slices.Equal(s.Devices, []int{16, 48, 100}) {
+		devices, longest := []int{16, 48, 100}, 8.0
+		if s.Alone {
+			devices, longest = []int{16}, 16
+		}
+		if !slices.Equal(s.Devices, devices) {
 			t.Errorf("%+v", s)
 		}
 		i := slices.IndexFunc(short, func(o Scenario) bool { return o.Name == s.Name })
 		if i >= 0 && (short[i].Size*2 != s.Size || !slices.Equal(short[i].Devices, []int{16})) {
 			t.Errorf("%+v, short %+v", s, short[i])
 		}
-		if bound := max(s.WAN.Time(int64(s.Size)), s.LAN.Time(int64(s.Size))).Seconds(); bound < 2 || bound > 8 {
+		if bound := max(s.WAN.Time(int64(s.Size)), s.LAN.Time(int64(s.Size))).Seconds(); bound < 2 || bound > longest {
 			t.Errorf("%s: a bound of %v s is too short to measure or too long to wait for", s.Name, bound)
 		}
 		classic := way{grow: sharedWAN, lockStep: true, change: func(*measure.Config) {}}
@@ -169,9 +173,25 @@ func TestScenarios(t *testing.T) {
 	if len(short) != 3 {
 		t.Errorf("the short ones: %+v", short)
 	}
-	names := []string{"wan20", "wan2", "lan", "far20", "far2", "lossy"}
+	names := []string{"wan20", "wan2", "lan", "far20", "far2", "lossy", "long", "long.1", "long1", "orbit"}
 	if !slices.EqualFunc(all, names, func(s Scenario, name string) bool { return s.Name == name }) {
 		t.Errorf("%+v", all)
+	}
+}
+
+// TestTakesPart: where one device alone is compared with, nothing else is but the
+// product, and elsewhere it is not.
+func TestTakesPart(t *testing.T) {
+	site, line := Scenario{}, Scenario{Alone: true}
+	for _, c := range []struct {
+		way        way
+		site, line bool
+	}{
+		{way{name: twoTrees}, true, true}, {way{name: httpEach}, true, false}, {way{name: "curl", alone: true}, false, true},
+	} {
+		if c.way.takesPart(site) != c.site || c.way.takesPart(line) != c.line {
+			t.Errorf("%s: on a site %v, on a line %v", c.way.name, c.way.takesPart(site), c.way.takesPart(line))
+		}
 	}
 }
 

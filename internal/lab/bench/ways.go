@@ -23,7 +23,16 @@ type way struct {
 	// lockStep is true if a device gets one block per round trip: over a long
 	// link that is measured for a while, and computed for the whole file.
 	lockStep bool
+	// alone is true if one device downloads, whatever the site has.
+	alone bool
 }
+
+// aloneTime is how long a device alone may take: one connection over a line that loses
+// packets takes minutes.
+const aloneTime = 10 * time.Minute
+
+// takesPart reports whether the way is compared on a scenario.
+func (w way) takesPart(s Scenario) bool { return w.alone == s.Alone || s.Alone && w.name == twoTrees }
 
 // growth computes from a measured row what a larger site of the scenario
 // takes, for the scenario's file: times, bytes and processor time.
@@ -67,6 +76,12 @@ func (c Config) ways(skip func(what, why string)) []way {
 		}
 		all = append(all, way{name: client.Name, netns: true, grow: f.grow,
 			change: func(m *measure.Config) { m.Client = client }})
+	}
+	for _, f := range []func() (*measure.Client, error){curl, aria2Wide} {
+		if client, err := f(); err == nil {
+			all = append(all, way{name: client.Name + ", one device", netns: true, alone: true,
+				change: func(m *measure.Config) { m.Client = client }})
+		}
 	}
 	for _, p := range []struct{ name, flag, value string }{
 		{"Peerload, store and forward", "--profile", "classic"},
