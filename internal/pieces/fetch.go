@@ -58,7 +58,7 @@ const (
 	// worthwhile is what asking elsewhere has to save at least.
 	worthwhile = 250 * time.Millisecond
 	// twiceOf is the part of the chunks that may come twice: one in so many.
-	twiceOf = 160
+	twiceOf = 128
 )
 
 // Fetch is one download over several connections. Use New.
@@ -92,7 +92,7 @@ type piece struct {
 // New returns a Fetch over which nothing has come. The configuration must be valid.
 func New(cfg Config) *Fetch {
 	cfg.Connections = max(1, min(cfg.Connections, Most, max(2, mostBytes/cfg.Chunk)))
-	return &Fetch{cfg: cfg, count: newCount(cfg), spare: max(1, cfg.Chunks/twiceOf)}
+	return &Fetch{cfg: cfg, count: newCount(cfg), spare: cfg.Chunks / twiceOf}
 }
 
 // Target returns how many connections there should be now.

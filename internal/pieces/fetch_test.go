@@ -134,7 +134,7 @@ func TestAnyLine(t *testing.T) {
 			Limit: float64(rnd.IntN(2)) * 1e5}
 		l := line{rate: 1e4 + 3e6*rnd.Float64(), each: 1e4 + 1e6*rnd.Float64(), noise: rnd.Float64(),
 			rtt: time.Duration(rnd.IntN(800)) * time.Millisecond, stalls: 0.2 * rnd.Float64()}
-		if _, came, _ := l.run(t, cfg, seed); came > cfg.Chunks+1+cfg.Chunks/twiceOf {
+		if _, came, _ := l.run(t, cfg, seed); came > cfg.Chunks+cfg.Chunks/twiceOf {
 			t.Errorf("seed %d, %+v: %d chunks of %d", seed, l, came, cfg.Chunks)
 		}
 	}
