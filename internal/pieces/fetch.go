@@ -347,7 +347,7 @@ func (f *Fetch) relieve(now time.Duration) (first, end int, ok bool) {
 	left := worst.End - worst.next
 	take := max(1, left/2)
 	mine := (worthwhile + 2*f.count.rtt).Seconds() + float64(take)*chunk/f.rate
-	if left > 1 && most > 1.5*mine {
+	if left > 1 && most > 2*mine {
 		worst.End -= take
 		return worst.End, worst.End + take, true
 	}
