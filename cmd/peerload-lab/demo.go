@@ -22,6 +22,8 @@ type demoFlags struct {
 	peers string
 	json  bool
 	plain bool
+	open  bool
+	board *demo.Board // nil without open
 }
 
 func demoCommand() *cobra.Command {
@@ -34,6 +36,7 @@ boot firmware; one device of a third model is not supported and upgrades the
 classic way. Every device is a real peerload process on an address of its own,
 behind one slow link. It needs no rights and leaves nothing behind.`,
 		Example: `  peerload-lab demo
+  peerload-lab demo --open
   peerload-lab demo --peers off
   peerload-lab demo --kill-root 50
   peerload-lab demo --json | tail -n 1`,
@@ -48,6 +51,7 @@ behind one slow link. It needs no rights and leaves nothing behind.`,
 	fl.IntVar(&f.cfg.KillRoot, "kill-root", 0,
 		"kill the first model's root when it has so many percent of the largest file")
 	fl.BoolVar(&f.json, "json", false, "every event as a line of JSON, the summary last")
+	fl.BoolVar(&f.open, "open", false, "show the trees as they grow on a page for a browser, until Ctrl-C")
 	fl.BoolVar(&f.plain, "plain", false, "lines instead of the live picture")
 	fl.StringVar(&f.cfg.Firmware, "firmware", "", "directory of the firmware (default: the module's, by the go tool)")
 	fl.StringVar(&f.cfg.Product, "peerload", "", "the program peerload (default: beside this one, else built)")
@@ -57,7 +61,20 @@ behind one slow link. It needs no rights and leaves nothing behind.`,
 }
 
 // run shows the demo. Whatever happens, the summary comes last.
-func (f *demoFlags) run(ctx context.Context, out io.Writer) error {
+func (f *demoFlags) run(ctx context.Context, out io.Writer) (err error) {
+	if f.open {
+		if f.board, err = demo.OpenBoard("demo"); err != nil {
+			return err
+		}
+		defer f.board.Close()
+		fmt.Fprintln(os.Stderr, "Open "+f.board.URL+" in a browser on this machine.")
+		defer func() {
+			if ctx.Err() == nil {
+				fmt.Fprintln(os.Stderr, "The page "+f.board.URL+" stays until Ctrl-C.")
+				<-ctx.Done()
+			}
+		}()
+	}
 	summary, err := f.show(ctx, out)
 	if summary == nil {
 		summary = demo.FailedSummary(f.cfg, err)
@@ -108,6 +125,14 @@ func (f *demoFlags) show(ctx context.Context, out io.Writer) (_ *demo.Summary, e
 		f.cfg.OnEvent = func(ev demo.Event) {
 			if line := demo.Line(ev); line != "" {
 				fmt.Fprintln(out, line)
+			}
+		}
+	}
+	if tell := f.cfg.OnEvent; f.board != nil {
+		f.cfg.OnEvent = func(ev demo.Event) {
+			f.board.Take(ev)
+			if tell != nil {
+				tell(ev)
 			}
 		}
 	}

@@ -42,10 +42,10 @@ var packages = []rule{
 	{dir: "internal/policy", floor: 0, pure: true, allowedImports: []string{"internal/choice", "internal/parse"}},
 	{dir: "report", floor: 0, pure: true, allowedImports: nothing},
 	{dir: "internal/order", floor: 0, pure: true, allowedImports: nothing},
-	{dir: "internal/live", floor: 0, pure: true, allowedImports: nothing},
 
 	// Floor 1: the protocol.
 	{dir: "pdp/wire", floor: 1, pure: true, allowedImports: []string{"load"}},
+	{dir: "internal/live", floor: 1, pure: true, allowedImports: []string{"report", "pdp/wire"}},
 	{dir: "pdp/election", floor: 1, pure: true, allowedImports: []string{"pdp/wire"}},
 	{dir: "pdp/tree", floor: 1, pure: true, allowedImports: []string{"pdp/wire"}},
 	{dir: "pdp/transfer", floor: 1, pure: true, allowedImports: []string{"pdp/wire"}},
@@ -297,7 +297,8 @@ var packages = []rule{
 		"internal/lab/site", "internal/lab/fileserver"}},
 	{dir: "internal/lab/demo", floor: 3, side: outside, allowedImports: []string{
 		"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output",
-		"load", "report", "trust", "internal/controller/repository", "internal/controller/publish"}},
+		"load", "report", "trust", "internal/controller/repository", "internal/controller/publish", "internal/live",
+		"pdp/wire", "internal/controller/livesite", "internal/controller/pages"}},
 	{dir: "cmd/peerload", floor: 3, side: outside, libraries: []string{"github.com/spf13/pflag", "golang.org/x/term"}},
 	{dir: "cmd/peerload-server/internal/summary", floor: 3, side: outside, allowedImports: []string{"client",
 		"internal/cli/strict", "internal/controller/console", "internal/device/wording", "internal/terminal"},

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -135,10 +134,7 @@ func (s *Server) follow(c huma.Context, site, after string) {
 	out := s.stream(w)
 	err := s.cfg.Live.Follow(ctx, actor(ctx), site, after, func(e *livesite.Event) error {
 		out.begin(c, eventsType)
-		if e == nil {
-			return out.write([]byte(":\n\n"))
-		}
-		return out.write(fmt.Appendf(nil, "id: %s\nevent: %s\ndata: %s\n\n", e.ID, e.Kind, e.Data))
+		return out.write(e.Text())
 	})
 	out.end()
 	if err != nil && !out.begun {

@@ -287,10 +287,15 @@ func (s *Service) Follow(ctx context.Context, a domain.Actor, name, after string
 		return err
 	}
 	defer s.leave(st, w)
+	return st.follow(ctx, w, after, send)
+}
+
+// follow sends what somebody who looks lacks, and what comes.
+func (s *site) follow(ctx context.Context, w *watcher, after string, send func(*Event) error) error {
 	if err := send(nil); err != nil { // so that the caller knows that it is there
 		return err
 	}
-	for _, e := range st.since(w, after) {
+	for _, e := range s.since(w, after) {
 		if err := send(&e); err != nil {
 			return err
 		}

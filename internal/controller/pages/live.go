@@ -2,6 +2,7 @@ package pages
 
 import (
 	"encoding/json"
+	"net/http"
 
 	"github.com/peerload/peerload/internal/controller/pages/frame"
 	"github.com/peerload/peerload/internal/device/reason"
@@ -12,6 +13,8 @@ import (
 // livePage is where the script of the live page finds what it draws, and its words.
 type livePage struct {
 	Site, Stream, Last string
+	// Back leads to the site.
+	Back bool
 	// Words are a JSON object.
 	Words string
 }
@@ -22,12 +25,35 @@ func liveSite(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
+	return showLive(v, livePage{Site: s.Name, Back: true, Stream: "/api/v1" + frame.At("sites", s.Name, "live")})
+}
+
+func showLive(v *frame.Visit, p livePage) error {
 	words, err := json.Marshal(liveWords(v))
 	if err != nil {
 		return err
 	}
-	stream := "/api/v1" + frame.At("sites", s.Name, "live")
-	return v.Show("live", livePage{Site: s.Name, Stream: stream, Last: stream + "/last", Words: string(words)})
+	p.Last, p.Words = p.Stream+"/last", string(words)
+	return v.Show("live", p)
+}
+
+// BoardPath is where the stream of a board is.
+const BoardPath = "/api/live"
+
+// Board returns the live page alone, for everybody who reaches it: that of a demo.
+// stream answers at BoardPath and below.
+func Board(title string, stream http.Handler) (*frame.Frame, error) {
+	f, err := frame.New(frame.Config{API: stream})
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Templates(templates); err != nil {
+		return nil, err
+	}
+	f.Open("GET /{$}", func(v *frame.Visit) error {
+		return showLive(v, livePage{Site: title, Stream: BoardPath})
+	})
+	return f, nil
 }
 
 // liveWords are what the script says, by what it is about.

@@ -199,7 +199,7 @@
     some.forEach(([d, f], i) => {
       const row = body.rows[i] ?? body.insertRow();
       const by = [...shown.devices.values()].length ? f?.parents ?? [] : [];
-      const cells = [d.name + (d.address ? ` (${d.address})` : ""),
+      const cells = [d.name + (d.address && d.address !== d.name ? ` (${d.address})` : ""),
         f ? Math.floor(part(f) * 100) + " %" + (f.size ? ` · ${bytes(f.have)} / ${bytes(f.size)}` : "") : "–",
         f?.source ? say("source " + f.source) : "–", f?.role ? say("role " + f.role) : "–", by.join(", ") || "–",
         failed(d, f) ? "✕ " + (why(f?.reason || d.reason) || say("state " + d.state)) : why(f?.reason) || "–"];
