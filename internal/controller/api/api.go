@@ -1,7 +1,7 @@
 // Package api is the controller's API under /api/v1: for administrators and
 // programs, with sessions or tokens, and for devices, with their own secrets;
-// and the page behind the set-up link. The OpenAPI 3.1 document is generated
-// from the types that the handlers use.
+// and the way of people to an issuer of OIDC and back. The OpenAPI 3.1 document
+// is generated from the types that the handlers use.
 //
 // What lives here: authentication (auth.go), what a request and an answer look
 // like, and which use case of package domain it means. What must not: rules and
@@ -127,8 +127,6 @@ func New(cfg Config) (*Server, error) {
 	s.sessions()
 	s.signIns()
 	s.openAPI()
-	mux.HandleFunc("GET /setup", s.setupPage)
-	mux.HandleFunc("POST /setup", s.setupForm)
 	s.oidcPages(mux)
 	mux.Handle("GET /metrics", s.metricsHandler())
 	s.handler = s.metrics.count(headers(orProblem(mux)))

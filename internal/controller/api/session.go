@@ -94,82 +94,19 @@ func (s *Server) sessions() {
 		})
 }
 
-// setup is the page behind the set-up link. The form contains the link's
-// secret: anybody who has it may create the first admin.
-var setup = template.Must(template.New("setup").Parse(`<!DOCTYPE html>
-<html lang="{{.T.Lang}}"><head><meta charset="utf-8"><title>{{.T.Title}}</title>
-<style>body{font:1rem/1.5 sans-serif;max-width:30rem;margin:3rem auto;padding:0 1rem}label{display:block;margin:1rem 0}input{display:block;width:100%;font:inherit}</style>
-</head><body><h1>{{.T.Title}}</h1>
-{{if .Done}}<p role="status">{{.Done}}: {{.T.Done}}</p>
-{{else}}{{with .Problem}}<p role="alert">{{.}}</p>{{end}}
-<form method="post" action="/setup"><input type="hidden" name="secret" value="{{.Secret}}"><input type="hidden" name="lang" value="{{.T.Lang}}">
-<label>{{.T.Name}} <input name="name" required autocomplete="username" maxlength="64" value="{{.Name}}"></label>
-<label>{{.T.Password}} <input name="password" type="password" required minlength="10" maxlength="256" autocomplete="new-password"></label>
-<button>{{.T.Button}}</button></form>{{end}}
-</body></html>
-`))
-
-// setupText is what the page says.
-type setupText struct{ Lang, Title, Name, Password, Button, Done, Incomplete string }
-
-var setupTexts = map[string]setupText{
-	"en": {"en", "Set up Peerload", "Name of the first administrator", "Password, at least 10 characters",
-		"Make the administrator", "this is the first administrator. The link is void now.", "The set-up link is incomplete."},
-	"ja": {"ja", "Peerload の初期設定", "最初の管理者の名前", "パスワード (10 文字以上)", "管理者を作成",
-		"最初の管理者です。このリンクはもう使えません。", "初期設定のリンクが不完全です。"},
-}
-
-// setupIn returns the page's text in the language that is asked for, or else
-// that the browser prefers: Japanese if it comes before English.
-func setupIn(r *http.Request, asked string) setupText {
-	if t, ok := setupTexts[asked]; ok {
-		return t
+// langOf is the language that is asked for, or else that the browser prefers:
+// Japanese if it comes before English.
+func langOf(r *http.Request, asked string) string {
+	if _, ok := signInTexts[asked]; ok {
+		return asked
 	}
 	for _, l := range strings.Split(strings.ToLower(r.Header.Get("Accept-Language")), ",") {
 		l = strings.TrimSpace(l)
-		if t, ok := setupTexts[l[:min(len(l), 2)]]; ok {
-			return t
+		if l = l[:min(len(l), 2)]; l == "ja" || l == "en" {
+			return l
 		}
 	}
-	return setupTexts["en"]
-}
-
-type setupView struct {
-	T                           setupText
-	Secret, Name, Problem, Done string
-}
-
-func (s *Server) setupPage(w http.ResponseWriter, r *http.Request) {
-	v := setupView{T: setupIn(r, r.URL.Query().Get("lang")), Secret: r.URL.Query().Get("secret")}
-	if v.Secret == "" {
-		http.Error(w, v.T.Incomplete, http.StatusUnauthorized)
-		return
-	}
-	s.showSetup(w, http.StatusOK, v)
-}
-
-func (s *Server) showSetup(w http.ResponseWriter, code int, v setupView) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(code)
-	if err := setup.Execute(w, v); err != nil {
-		s.cfg.Log.Info("the set-up page was not sent", "error", err)
-	}
-}
-
-func (s *Server) setupForm(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
-	v := setupView{T: setupIn(r, r.PostFormValue("lang")), Secret: r.PostFormValue("secret"),
-		Name: r.PostFormValue("name")}
-	u, err := s.ctl.CompleteSetup(r.Context(), v.Secret, v.Name, r.PostFormValue("password"), fromOf(r))
-	code := http.StatusOK
-	if err != nil {
-		var p *huma.ErrorModel
-		errors.As(s.fail(r.Context(), err, 0), &p)
-		code, v.Problem = p.Status, text(p)
-	} else {
-		v = setupView{T: v.T, Done: u.Name}
-	}
-	s.showSetup(w, code, v)
+	return "en"
 }
 
 // SignIn lets a command line in; name and password are the credentials.
@@ -442,7 +379,7 @@ var signInPage = template.Must(template.New("sign-in").Parse(`<!DOCTYPE html>
 
 // showSignIn shows a page; an error gives its status.
 func (s *Server) showSignIn(w http.ResponseWriter, r *http.Request, v signInView) {
-	v.T = signInTexts[setupIn(r, r.FormValue("lang")).Lang]
+	v.T = signInTexts[langOf(r, r.FormValue("lang"))]
 	code := http.StatusOK
 	if v.err != nil {
 		var p *huma.ErrorModel

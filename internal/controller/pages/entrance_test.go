@@ -14,6 +14,7 @@ func TestSetup(t *testing.T) {
 	b.get("/setup").want(t, 401, "incomplete", "!<form class")
 	b.get("/setup?secret="+secret).want(t, 200, "Name of the first administrator")
 	b.post("/setup", "secret", secret, "name", "alice", "password", "short").want(t, 422, `value="alice"`, "10")
+	b.post("/setup", "secret", secret, "name", "alice", "password", strings.Repeat("x", 17<<10)).want(t, 401)
 	p := b.post("/setup", "secret", secret, "name", "alice", "password", password).want(t, 200,
 		"first administrator", "No device is known yet", ">alice<")
 	if p.path != "/" {
