@@ -43,7 +43,6 @@ const (
 	KindDone      = "done"      // the final report of one file or load; Final, Message
 	KindFailed    = "failed"    // the file is not coming; Reason, Message, Final
 	KindLog       = "log"       // a console line; Message
-	KindProxy     = "proxy"     // what a proxy does with a request, and why; URL, Reason
 
 	// KindReport is the last event of one file or load, after serving the
 	// peers, from the command line only; Final; if it failed, Reason and

@@ -137,8 +137,8 @@ func progress(lang language, f *status.File) string {
 		return lang.word("event "+report.KindDone) + " (" + lang.word("unsigned") + ")"
 	case f.Done:
 		return lang.word("event " + report.KindDone)
-	case f.Event.Event == report.KindProxy:
-		return lang.word("event " + report.KindProxy)
+	case f.Event.Event == status.KindProxy:
+		return lang.word("event " + status.KindProxy)
 	}
 	return fmt.Sprintf("%d %%", f.Percent)
 }
@@ -319,7 +319,7 @@ func because(lang language, f *status.File) string {
 	case f.Source == report.SourcePeer:
 		return fmt.Sprintf(lang.of("It %s from a peer, %s, placed there by the root %s.",
 			"ピア %[2]s から%[1]s (ルート %[3]s による割り当て)。"), comes, terminal.OrNone(f.Parent), terminal.OrNone(f.Root))
-	case f.Event.Event == report.KindProxy:
+	case f.Event.Event == status.KindProxy:
 		return fmt.Sprintf(lang.of("It went through the proxy: %s.", "プロキシを通過しました: %s。"), lang.why(f.Reason, ""))
 	case f.Source == report.SourceCache && f.Done:
 		return lang.of("It was held before.", "以前から保持していました。")

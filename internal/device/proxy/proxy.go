@@ -309,6 +309,6 @@ func (p *Proxy) tell(x *exchange) {
 	if name == "/" || name == "." {
 		name = u.Host
 	}
-	p.cfg.Report(report.Event{Schema: report.Schema, Time: status.Stamp(time.Now()), Event: report.KindProxy,
+	p.cfg.Report(report.Event{Schema: report.Schema, Time: status.Stamp(time.Now()), Event: status.KindProxy,
 		File: name, URL: u.String(), Reason: string(x.d.Why), Message: u.String()})
 }

@@ -65,12 +65,12 @@ const (
 	ProxyNotSharing    Code = "sharing-is-off" // this device has no peers now
 )
 
-// Own lists the reasons that are not the protocol's.
+// Own lists the reasons that are not the protocol's, and for which something fails.
 func Own() []Code {
-	return append([]Code{
+	return []Code{
 		NoLoad, Trust, Model, Kind, Budget, Refused, NoAddress, TLS, Answer, MetadataRefused, BadProvisioning, Damaged,
 		Installer, Switch, Reboot, NotConfirmed, NoWayBack, FileHook,
-	}, Proxy()...)
+	}
 }
 
 // Proxy lists the reasons of a proxy's decisions, which stand in events and in its
@@ -126,5 +126,5 @@ func All() []Code {
 	for r := wire.ReasonNone + 1; r.Known(); r++ {
 		all = append(all, Of(r))
 	}
-	return append(all, Own()...)
+	return append(append(all, Own()...), Proxy()...)
 }

@@ -23,6 +23,10 @@ const (
 	statusEvery   = 500 * time.Millisecond
 )
 
+// KindProxy is the kind of an event that stands in a status only: what a proxy does with
+// a request for a file, and why, with its URL and a reason.
+const KindProxy = "proxy"
+
 // Decision is one explained event.
 type Decision struct {
 	Time    string `json:"time"`

@@ -138,7 +138,7 @@ var words = map[string][2]string{
 	"event " + report.KindCommitted: {"committed", "確定済み"},
 	"event " + report.KindDone:      {"done", "完了"},
 	"event " + report.KindFailed:    {"failed", "失敗"},
-	"event " + report.KindProxy:     {"proxy", "プロキシ"},
+	"event proxy":                   {"proxy", "プロキシ"},
 }
 
 // Say is a text of the page by its key, in English or Japanese. "role ",
