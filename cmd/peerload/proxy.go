@@ -178,7 +178,7 @@ func (f *proxyFlags) configs() (cfg proxy.Config, place proxy.PlaceConfig, err e
 		}
 	}
 	cfg.CACerts, cfg.NoProxyEnv = place.Origin.CACert, place.Origin.NoProxyEnv
-	place.Slot.NoSync, cfg.Slot.NoSync = f.noSync, f.noSync
+	place.Slot.NoSync = f.noSync
 	return cfg, place, nil
 }
 

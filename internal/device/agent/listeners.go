@@ -64,7 +64,6 @@ func (d *Daemon) serveProxy(ctx context.Context, l net.Listener, busy *sync.Wait
 	if err == nil {
 		cfg := proxy.Config{Dir: filepath.Join(c.State, proxyName), Keep: c.ProxyKeep, Rules: c.ProxyRules,
 			Device: d.peer, CACerts: roots, NoProxyEnv: proxy.NamesItself(c.ProxyAddress), Report: d.takeProxy}
-		cfg.Slot.NoSync = c.NoSync
 		p, err = proxy.New(cfg)
 	}
 	if err != nil {

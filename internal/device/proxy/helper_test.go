@@ -175,7 +175,7 @@ func newHost(t *testing.T, port uint16, i int, dir string, rules ...string) *hos
 	}()
 	<-ready
 	h := &host{dir: dir, place: place}
-	h.Proxy, err = New(Config{Dir: dir, Device: place.Device, Rules: parseRules(t, rules), Slot: cfg.Slot})
+	h.Proxy, err = New(Config{Dir: dir, Device: place.Device, Rules: parseRules(t, rules)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,8 +65,6 @@ type Config struct {
 	NoProxyEnv bool
 	// Files is the file system. nil: the real one, slot.OS.
 	Files slot.FS
-	// Slot says how carefully files are settled. The zero value is right for devices.
-	Slot slot.Config
 	// Report takes an event for each download; it must not block. nil drops them.
 	Report func(report.Event)
 }
