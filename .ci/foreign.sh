@@ -65,6 +65,7 @@ missing() {
 	have zsh || echo zsh
 	have fish || echo fish
 	have_postgres || echo postgresql
+	have haproxy || echo haproxy
 	have mkfs.ext4 || echo e2fsprogs
 	have mkfs.xfs || echo xfsprogs
 	have mkfs.btrfs || echo btrfs-progs

@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/choice"
+	"github.com/peerload/peerload/internal/controller/behind"
 	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/files"
@@ -69,7 +70,7 @@ type service struct {
 	names                []string
 	transfers            int
 	rate                 int64
-	sites                []string
+	sites, balancers     []string
 	prefixV4, prefixV6   int
 	people               accessFlags
 	auditTo, auditCA     string
@@ -117,6 +118,9 @@ func (s *service) run(cmd *cobra.Command) (err error) {
 		defer files.Root.Close()
 	}
 	if files.Budget, err = s.budget(); err != nil {
+		return err
+	}
+	if files.Balancers, err = networks("--balancer", s.balancers); err != nil {
 		return err
 	}
 	inst.locate(cmd.Context(), log)
@@ -185,17 +189,25 @@ func on(addr string) string {
 
 func (s *service) budget() (b files.Budget, err error) {
 	b = files.Budget{Transfers: s.transfers, Rate: s.rate, PrefixV4: s.prefixV4, PrefixV6: s.prefixV6}
-	for _, text := range s.sites {
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
-			return b, fmt.Errorf("--site %q is not a network such as 10.1.0.0/16", text)
-		}
-		b.Sites = append(b.Sites, p)
+	if b.Sites, err = networks("--site", s.sites); err != nil {
+		return b, err
 	}
 	if err := b.Validate(); err != nil {
 		return b, fmt.Errorf("--site-transfers, --site-rate, --site-prefix-v4, --site-prefix-v6: %w", err)
 	}
 	return b, nil
+}
+
+// networks are those that a flag has.
+func networks(flag string, texts []string) (all []netip.Prefix, err error) {
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s %q is not a network such as 10.1.0.0/16", flag, text)
+		}
+		all = append(all, p)
+	}
+	return all, nil
 }
 
 // apiListener is where the API listens.
@@ -216,7 +228,11 @@ func (s *service) listenAPI(d dataDir, shared *replica.Files) (*apiListener, err
 	if err != nil {
 		return nil, noSocket("--listen", err)
 	}
-	a := &apiListener{Listener: ln, scheme: "http", host: s.host(ln)}
+	from, err := networks("--balancer", s.balancers)
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	a := &apiListener{Listener: behind.Listen(ln, from), scheme: "http", host: s.host(ln)}
 	switch s.tls {
 	case tlsOff:
 		return a, nil
@@ -228,7 +244,7 @@ func (s *service) listenAPI(d dataDir, shared *replica.Files) (*apiListener, err
 		return nil, errors.Join(err, ln.Close())
 	}
 	a.scheme, a.print = "https", a.certs.Fingerprint()
-	a.Listener = tls.NewListener(ln, &tls.Config{GetCertificate: a.certs.Get, MinVersion: tls.VersionTLS12,
+	a.Listener = tls.NewListener(a.Listener, &tls.Config{GetCertificate: a.certs.Get, MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"h2", "http/1.1"}})
 	return a, nil
 }

@@ -107,6 +107,8 @@ func (s *service) flags(cmd *cobra.Command) {
 	f.IntVar(&s.transfers, "site-transfers", 0,
 		"files under way to one site at the same time; beyond it HTTP answers 503 and TFTP waits; 0: no limit")
 	f.Int64Var(&s.rate, "site-rate", 0, "bytes a second to one site; 0: no limit")
+	f.StringSliceVar(&s.balancers, "balancer", nil,
+		"networks of load balancers, which must say whom a connection is for by the PROXY protocol")
 	f.StringSliceVar(&s.sites, "site", nil, "networks that are one site each, for example 10.1.0.0/16")
 	f.IntVar(&s.prefixV4, "site-prefix-v4", 24, "bits that cut all other IPv4 addresses into sites")
 	f.IntVar(&s.prefixV6, "site-prefix-v6", 64, "bits that cut all other IPv6 addresses into sites")

@@ -447,7 +447,12 @@ func TestLoadOfUnknownModel(t *testing.T) {
 // the secret.
 func replicas(t *testing.T, args ...string) [2]*office {
 	t.Helper()
-	at, _, err := storesuite.PostgresFor(t, foreign.Missing).NewDatabase()
+	return replicasOn(t, storesuite.PostgresFor(t, foreign.Missing), args...)
+}
+
+func replicasOn(t *testing.T, pg *storesuite.Postgres, args ...string) [2]*office {
+	t.Helper()
+	at, _, err := pg.NewDatabase()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/peerload/peerload/internal/controller/behind"
 	"github.com/peerload/peerload/internal/controller/objects"
 	"github.com/peerload/peerload/tftp"
 )
@@ -60,6 +61,8 @@ type Config struct {
 	// must have and allow; CongestionSystem leaves it to the system. "": bbr where
 	// that can be had, which the log tells, and on other systems than Linux nothing.
 	Congestion string
+	// Balancers are the networks of those that say for whom an HTTP connection is.
+	Balancers []netip.Prefix
 	// Metrics counts what is served. nil: nothing is counted.
 	Metrics *Metrics
 	// Log is told of requests that fail. nil: nothing is logged.
@@ -173,7 +176,7 @@ func (s *server) serveHTTP(ctx context.Context) error {
 			h.Close()
 		}
 	})
-	err := h.Serve(s.cfg.HTTP)
+	err := h.Serve(behind.Listen(s.cfg.HTTP, s.cfg.Balancers))
 	if !stop() {
 		<-stopped
 	}

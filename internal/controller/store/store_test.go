@@ -119,6 +119,48 @@ func TestDialectsMigrateAlike(t *testing.T) {
 	}
 }
 
+// onlyAdds are the statements that a program of the version before goes on beside.
+var onlyAdds = regexp.MustCompile(`(?is)^(CREATE TABLE|CREATE INDEX|INSERT INTO|UPDATE|` +
+	`ALTER TABLE \w+ ADD COLUMN \w+ \w+ NOT NULL DEFAULT|ALTER TABLE \w+ ADD COLUMN \w+ \w+$)`)
+
+// TestMigrationsOnlyAdd: replicas are replaced one after the other, so the one before
+// must go on with what a newer one has made of the schema. Those up to 14 are older than
+// replicas.
+func TestMigrationsOnlyAdd(t *testing.T) {
+	check := func(text string) (bad []string) {
+		text = regexp.MustCompile(`(?m)--.*$`).ReplaceAllString(text, "")
+		for s := range strings.SplitSeq(text, ";") {
+			if s = strings.TrimSpace(s); s != "" && !onlyAdds.MatchString(s) {
+				bad = append(bad, s)
+			}
+		}
+		return bad
+	}
+	for _, bad := range []string{"DROP TABLE a", "ALTER TABLE a DROP COLUMN b", "ALTER TABLE a ADD COLUMN b TEXT NOT NULL",
+		"ALTER TABLE a RENAME TO b", "CREATE UNIQUE INDEX i ON a (b)", "DELETE FROM a"} {
+		if len(check(bad)) != 1 {
+			t.Errorf("%s is let through", bad)
+		}
+	}
+	good := "-- +goose Up\nALTER TABLE a ADD COLUMN b TEXT NOT NULL DEFAULT '';\nCREATE INDEX i ON a (b);"
+	if bad := check(good); bad != nil {
+		t.Errorf("%q", bad)
+	}
+	files, err := migrations.ReadDir("migrations/postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files[14:] {
+		b, err := migrations.ReadFile("migrations/postgres/" + f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range check(string(b)) {
+			t.Errorf("%s: a program of the version before cannot go on after %q", f.Name(), s)
+		}
+	}
+}
+
 func TestBind(t *testing.T) {
 	const q = "a = ? AND b = ?"
 	if got := (Dialect{Dollar: true}).bind(q); got != "a = $1 AND b = $2" {
