@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,11 +36,17 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// The fleet of the benchmarks. A seventh of the devices was never heard of.
-const (
-	benchDevices, benchSites = 100_000, 500
-	benchClients             = 32
-)
+// The fleet of the benchmarks, the same each time. A seventh of the devices was never
+// heard of.
+const benchSites, benchClients = 500, 32
+
+// benchDevices are 100,000, or as many as PEERLOAD_FLEET says, in whole thousands.
+var benchDevices = func() int {
+	if n, err := strconv.Atoi(os.Getenv("PEERLOAD_FLEET")); err == nil && n >= 1000 {
+		return n / 1000 * 1000
+	}
+	return 100_000
+}()
 
 var benchStates = []string{report.StateIdle, report.StateIdle, report.StateIdle, report.StateDownloading,
 	report.StateFailed}
