@@ -36,7 +36,6 @@ var decoders = regexp.MustCompile(`^(` + strings.Join([]string{
 // none has to. What reads bytes from outside does not belong here.
 var harmlessReaders = map[string]string{
 	"(*cmd/peerload-lab.benchFlags).begin":                 "its own command line",
-	"(*cmd/peerload-server.service).budget":                "its own command line",
 	"(*internal/device/engine.Device).accept":              "an address that the kernel tells",
 	"(*internal/device/status.Dir).drawID":                 "random bytes",
 	"(*internal/lab/site.Namespaces).Ports":                "a link that the laboratory has named",
