@@ -47,6 +47,8 @@ var harmlessReaders = map[string]string{
 	"(*internal/controller/syslog.Sender).readMark":        "a file of its data directory",
 	"(internal/controller/oidc.Config).Validate":           "its own command line",
 	"cmd/peerload-server.safe":                             "its own command line",
+	"cmd/peerload-server.networks":                         "its own command line",
+	"internal/controller/behind.Listen":                    "an address that the kernel tells",
 	"(*internal/controller/console.Age).Set":               "its own command line",
 	"internal/controller/console.Moment":                   "its own command line",
 	"internal/controller/oidc.loopback":                    "its own command line",
