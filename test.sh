@@ -84,9 +84,9 @@ alone="$alone|/internal/controller/store/sqlite$"
 # These have few goroutines and long walks over a database that is pure Go: all
 # of their tests run without the race detector, and the short ones with it.
 walks='/internal/controller/(bulk|domain|services)$'
-# Whole processes run without it, and the commands of a whole controller: what they
-# race over is tested in their packages.
-processes='/(cmd/peerload-server|e2e|internal/lab/(bench|story))$'
+# Whole processes run without it, and the commands and pages of a whole controller:
+# what they race over is tested in their packages.
+processes='/(cmd/peerload-server|e2e|internal/controller/pages|internal/lab/(bench|story|updaters))$'
 
 # All packages, also when one of them fails.
 tests() {
