@@ -77,7 +77,9 @@ checks() {
 
 # What has no goroutines, in its code and in its tests, is tested without the
 # race detector: it would find nothing and take up to ten times as long.
-alone='/(docs|load|report|pdp|pdp/.*|internal/(house|mutate|policy|provision|sim|terminal|tuf|lab/units|device/upgrade))$'
+alone='/(docs|load|report|pdp|pdp/.*|internal/(house|live|mutate|pieces|policy|provision|sim|terminal|tuf|lab/units'
+alone="$alone|device/(carrier|display|inbox|sharing|upgrade|wording)"
+alone="$alone|controller/(bulk/table|diff|rollout|stepping|window)))\$"
 # Nor SQLite, which is pure Go and takes six times as long with it: the same suite
 # runs with it over PostgreSQL, by the same code.
 alone="$alone|/internal/controller/store/sqlite$"
@@ -92,7 +94,8 @@ processes='/(cmd/peerload-server|e2e|internal/controller/pages|internal/lab/(ben
 tests() {
 	local failed=
 	go test -timeout 15m $(go list ./... | grep -E "$alone|$walks") || failed=1
-	go test -race -timeout 15m $(go list ./... | grep -vE "$alone|$walks" | grep -vE "$processes") || failed=1
+	# Many of these wait more than they compute: so more of them at a time.
+	go test -race -timeout 15m -p 4 $(go list ./... | grep -vE "$alone|$walks" | grep -vE "$processes") || failed=1
 	go test -race -short -timeout 15m $(go list ./... | grep -E "$walks") || failed=1
 	go test -timeout 15m $(go list ./... | grep -E "$processes") || failed=1
 	[ -z "$failed" ]
