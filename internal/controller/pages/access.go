@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -309,20 +310,20 @@ func account(v *frame.Visit) error {
 func changePassword(v *frame.Visit) error {
 	f := frame.Form{Title: v.T("Change the password"), Action: "/account/password", Back: "/account", Button: v.T("Save"),
 		Intro: v.T("All your sessions end, this one too: you sign in again with the new password."),
-		Fields: []frame.Field{{Name: "old", Label: v.T("Password until now"), Kind: "password", Required: true,
-			Auto: "current-password"}, {Name: "new", Label: v.T("New password, at least 10 characters"), Kind: "password",
+		Fields: []frame.Field{{Name: "old_password", Label: v.T("Password until now"), Kind: "password", Required: true,
+			Auto: "current-password"}, {Name: "new_password", Label: v.T("New password, at least 10 characters"), Kind: "password",
 			Required: true, Auto: "new-password"}}}
 	if v.R.Method == http.MethodGet {
 		return v.Show("form", f)
 	}
-	in := map[string]string{"old": v.R.PostFormValue("old"), "new": v.R.PostFormValue("new")}
+	in := map[string]string{"old": v.R.PostFormValue("old_password"), "new": v.R.PostFormValue("new_password")}
 	if err := v.Call(v.Context(), http.MethodPut, "/session/password", "", in, nil); err != nil {
-		if problem, ok := v.Wrong(err); ok || problem.Status == 0 {
+		if errors.Is(err, client.Unauthenticated) || errors.Is(err, client.Invalid) {
 			f.Fields[0].Error = v.T("The password until now is wrong, or the new one is too short.")
 			v.Status(http.StatusUnprocessableEntity)
 			return v.Show("form", f)
 		}
-		return err
+		return v.Again(f, err)
 	}
 	v.Say(v.T("The password is changed. Sign in with the new one."), "")
 	return v.Go("/sign-in")

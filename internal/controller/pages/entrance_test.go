@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"encoding/base64"
 	"regexp"
 	"strings"
 	"testing"
@@ -83,6 +84,37 @@ func TestSessionExpiry(t *testing.T) {
 	}
 	b.post("/sign-in", "name", "admin", "password", password, "kept", kept[1]).want(t, 200, `action="/changes"`,
 		"by hand", "Send what I typed")
+}
+
+// No password comes back in a page: neither where it is wrong, nor when the session has
+// ended and all else that was typed is kept. What hinders otherwise is not told as a wrong
+// password.
+func TestChangePassword(t *testing.T) {
+	s := newRig(t)
+	b := s.user("viewer")
+	p := b.get("/account/password").want(t, 200)
+	fields := regexp.MustCompile(`name="([^"]+)" type="password"`).FindAllStringSubmatch(p.text, -1)
+	if len(fields) != 2 {
+		t.Fatalf("the form: %s", p.text)
+	}
+	old, changed := fields[0][1], fields[1][1]
+	for range 30 { // until it is held to be an attack
+		if p = b.post("/account/password", old, "not the old one", changed, "not the new one"); p.code != 422 {
+			break
+		}
+		p.want(t, 422, "is wrong", "!not the old one", "!not the new one")
+	}
+	p.want(t, 429, "Too many attempts", "!is wrong")
+	if err := s.api.EndSessions(t.Context(), "viewer"); err != nil {
+		t.Fatal(err)
+	}
+	p = b.post("/account/password", old, "not the old one", changed, "not the new one").want(t, 401)
+	if kept := regexp.MustCompile(`name="kept" value="([^"]+)"`).FindStringSubmatch(p.text); kept != nil {
+		text := must(base64.RawURLEncoding.DecodeString(kept[1]))
+		if strings.Contains(string(text), "not the") {
+			t.Errorf("kept is %s", text)
+		}
+	}
 }
 
 // The language is that of the browser, until somebody chooses; so is the look.
