@@ -193,6 +193,9 @@ func leave(v *Visit) error {
 		return err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return problemOf(resp) // the session goes on, and nobody is told otherwise
+	}
 	for _, c := range resp.Header.Values("Set-Cookie") {
 		v.W.Header().Add("Set-Cookie", c)
 	}
