@@ -2,6 +2,9 @@ package pages
 
 import (
 	"encoding/base64"
+	"io"
+	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -84,6 +87,38 @@ func TestSessionExpiry(t *testing.T) {
 	}
 	b.post("/sign-in", "name", "admin", "password", password, "kept", kept[1]).want(t, 200, `action="/changes"`,
 		"by hand", "Send what I typed")
+}
+
+// tooMuch counts how much is read of a form that does not end.
+type tooMuch struct{ n int }
+
+func (r *tooMuch) Read(b []byte) (int, error) {
+	if r.n > 16<<20 {
+		return 0, io.EOF
+	}
+	clear(b)
+	r.n += len(b)
+	return len(b), nil
+}
+
+// A page that takes no files reads no more than a form is long, however it is sent.
+func TestLongForm(t *testing.T) {
+	s := newRig(t)
+	b := s.user("viewer")
+	b.get("/")
+	for _, path := range []string{"/changes", "/sign-out", "/account/password", "/sign-in"} {
+		body := &tooMuch{}
+		head := "--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\n"
+		r := httptest.NewRequestWithContext(t.Context(), "POST", path, io.MultiReader(strings.NewReader(head), body))
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+		for _, c := range b.http.Jar.Cookies(must(url.Parse(s.url))) {
+			r.AddCookie(c)
+		}
+		w := httptest.NewRecorder()
+		if s.pages.ServeHTTP(w, r); w.Code < 400 || body.n > 2<<20 {
+			t.Errorf("%s: %d, %d bytes were read", path, w.Code, body.n)
+		}
+	}
 }
 
 // No password comes back in a page: neither where it is wrong, nor when the session has

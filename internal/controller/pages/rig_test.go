@@ -35,6 +35,8 @@ type rig struct {
 	t   *testing.T
 	all services.Services
 	url string
+	// pages answer without a connection, too.
+	pages http.Handler
 	// order and job are those of the fixture.
 	order, job string
 	// key is one that devices enrol with, "" for none yet.
@@ -79,7 +81,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &rig{t: t, all: all, url: h.URL, api: c}
+	return &rig{t: t, all: all, url: h.URL, pages: people, api: c}
 }
 
 // user makes a user, limited to sites if some are given, and signs in as them.

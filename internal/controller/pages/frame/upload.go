@@ -24,6 +24,7 @@ const (
 // shown again after an error.
 func (v *Visit) Upload(path string) (name string, err error) {
 	_ = http.NewResponseController(v.W).SetReadDeadline(v.Now().Add(uploadTime)) // where there is a connection
+	v.R.Body = v.body
 	in, err := v.R.MultipartReader()
 	if err != nil {
 		return "", &client.Error{Status: http.StatusUnprocessableEntity, Kind: client.Invalid, Detail: err.Error()}
@@ -127,7 +128,7 @@ func field(p *multipart.Part) (string, error) {
 
 // File reads a form with one file, which it bounds. The fields are there for Form then.
 func (v *Visit) File(name string, most int64) (b []byte, file string, err error) {
-	v.R.Body = http.MaxBytesReader(v.W, v.R.Body, most+maxForm)
+	v.R.Body = http.MaxBytesReader(v.W, v.body, most+maxForm)
 	if err := v.R.ParseMultipartForm(most + maxForm); err != nil {
 		return nil, "", &client.Error{Status: http.StatusRequestEntityTooLarge, Kind: client.Invalid, Detail: err.Error()}
 	}

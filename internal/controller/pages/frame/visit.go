@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -32,6 +33,8 @@ type Visit struct {
 	f      *Frame
 	status int
 	door   *door
+	// body is that of the request, without the bound of a form.
+	body io.ReadCloser
 }
 
 // T is a text in the language of the page.
@@ -112,8 +115,9 @@ func (v *Visit) enter(signedIn bool) (err error) {
 	if v.API, err = client.New("http://controller", "", &http.Client{Transport: v.door}); err != nil || !signedIn {
 		return err
 	}
+	// A page that takes files bounds its form by itself: any other one reads no more of it.
+	v.body, v.R.Body = v.R.Body, http.MaxBytesReader(v.W, v.R.Body, maxForm)
 	if v.R.Method == http.MethodPost && !strings.HasPrefix(v.R.Header.Get("Content-Type"), "multipart/") {
-		v.R.Body = http.MaxBytesReader(v.W, v.R.Body, maxForm)
 		if err := v.R.ParseForm(); err != nil {
 			return &client.Error{Status: http.StatusRequestEntityTooLarge, Kind: client.Invalid, Detail: err.Error()}
 		}
