@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -130,14 +132,33 @@ const eventsType = "text/event-stream"
 // follow writes the events of a site as they come.
 func (s *Server) follow(c huma.Context, site, after string) {
 	ctx := c.Context()
-	_, w := humago.Unwrap(c)
+	r, w := humago.Unwrap(c)
 	out := s.stream(w)
-	err := s.cfg.Live.Follow(ctx, actor(ctx), site, after, func(e *livesite.Event) error {
-		out.begin(c, eventsType)
-		return out.write(e.Text())
-	})
+	err := s.cfg.Live.Follow(ctx, actor(ctx), site, after, s.followed(c, r, out))
 	out.end()
 	if err != nil && !out.begun {
 		refuse(c, s.fail(ctx, err, 0))
+	}
+}
+
+// errOther ends a stream: who asks again is told why.
+var errOther = errors.New("the session has ended, or has other rights than at the beginning")
+
+// followed writes one event. With each sign of life it is found out anew who looks, as if
+// they asked just now: a session may end, and rights may change, while a stream goes on.
+func (s *Server) followed(c huma.Context, r *http.Request, out *stream) func(*livesite.Event) error {
+	began := actor(c.Context())
+	return func(e *livesite.Event) error {
+		if e == nil && out.begun {
+			now, err := s.identify(r, needRead)
+			if err != nil {
+				return err
+			}
+			if !reflect.DeepEqual(now.actor, began) {
+				return errOther
+			}
+		}
+		out.begin(c, eventsType)
+		return out.write(e.Text())
 	}
 }

@@ -4,11 +4,16 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/livesite"
@@ -376,3 +381,53 @@ func TestLive(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// TestLiveEnds: a stream ends once its session has, and once whoever looks has other
+// rights than when it began.
+func TestLiveEnds(t *testing.T) {
+	s := newRig(t)
+	s.want(201, "POST", "/sites", object{"name": "Kyoto"})
+	root := domain.Local("root")
+	// begin returns what sends a sign of life to the viewer, who has asked just now.
+	begin := func() func() error {
+		l, err := s.ctl.Login(t.Context(), "viewer", password, "192.0.2.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequestWithContext(t.Context(), "GET", Prefix+"/sites/Kyoto/live", nil)
+		r.AddCookie(&http.Cookie{Name: cookieName, Value: l.Secret})
+		who, err := s.srv.identify(r, needRead)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		c := huma.WithValue(humago.NewContext(&huma.Operation{}, r, w), callerKey{}, who)
+		send := s.srv.followed(c, r, &stream{w: w, out: http.NewResponseController(writable{w}), limit: time.Minute})
+		for range 2 {
+			if err := send(nil); err != nil {
+				t.Fatalf("while it may look: %v", err)
+			}
+		}
+		return func() error { return send(nil) }
+	}
+	send := begin()
+	sites := []string{"Kyoto"}
+	if _, err := s.ctl.UpdateUser(t.Context(), root, "viewer", domain.UserChange{Sites: &sites}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := send(); err == nil {
+		t.Error("with other rights it goes on")
+	}
+	send = begin()
+	if err := s.ctl.EndSessions(t.Context(), root, "viewer"); err != nil {
+		t.Fatal(err)
+	}
+	if err := send(); !errors.Is(err, domain.ErrUnauthenticated) {
+		t.Errorf("after its session: %v", err)
+	}
+}
+
+// writable is an answer that takes deadlines.
+type writable struct{ *httptest.ResponseRecorder }
+
+func (writable) SetWriteDeadline(time.Time) error { return nil }
