@@ -57,8 +57,11 @@ func (s *Service) read(st *site) error {
 		return err
 	}
 	k, err := parseKept(text)
-	if err != nil || k.Site != st.name {
-		return fmt.Errorf("%s: not what was kept of this site: %w", s.file(st.name), errors.Join(err))
+	if err == nil && k.Site != st.name {
+		err = fmt.Errorf("it is of the site %q", k.Site)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: not what was kept of this site: %w", s.file(st.name), err)
 	}
 	st.restore(k)
 	return nil
