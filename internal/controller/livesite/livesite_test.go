@@ -399,6 +399,36 @@ func TestBound(t *testing.T) {
 	}
 }
 
+// TestWordy: a device that tells in long words what changes all the time does not have
+// more kept than any other one.
+func TestWordy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newSite("Kyoto", "e", time.Now)
+		long := strings.Repeat("w", live.MaxName-3)
+		for have := range int64(1500) {
+			s := live.State{Device: "SEP000000000001", Phase: "downloading"}
+			for i := range live.MaxFiles {
+				s.Files = append(s.Files, live.File{Name: fmt.Sprint(long, i), Size: 1500, Have: have, Role: long, Source: long,
+					Reason: long, Root: long, Parents: []string{long, long, long, long}})
+			}
+			st.take("c", []live.State{s})
+			time.Sleep(time.Second) // in the bubble
+			synctest.Wait()
+		}
+		kept := 0
+		for _, c := range st.changes {
+			for _, s := range c.states {
+				for _, f := range s.Files {
+					kept += len(f.Name) + len(f.Role+f.Source+f.Reason+f.Root) + len(strings.Join(f.Parents, ""))
+				}
+			}
+		}
+		if kept == 0 || kept > maxWeight*wordy {
+			t.Errorf("%d bytes of words are kept", kept)
+		}
+	})
+}
+
 func FuzzParseKept(f *testing.F) {
 	f.Add([]byte(`{"site":"a","now":[{"d":"SEP001122334455"}],"changes":[{"states":[{"d":"x"}],"gone":["y"]}]}`), "e-0")
 	f.Fuzz(func(t *testing.T, text []byte, after string) {

@@ -242,9 +242,25 @@ func (s *site) flush() {
 func (c change) weight() int {
 	n := len(c.gone)
 	for _, st := range c.states {
-		n += 1 + len(st.Files)
+		n += heft(st.Device, st.Address, st.Load, st.Phase, st.Reason)
+		for _, f := range st.Files {
+			n += heft(f.Name, f.Role, f.Source, f.Reason, f.Root, f.End) + heft(f.Parents...) - 1
+		}
 	}
 	return n
+}
+
+// wordy is how many bytes of words count as one device or file more: what devices tell
+// in long words must not take more memory than what they have to tell.
+const wordy = 256
+
+// heft is the weight of one device or file with its words.
+func heft(words ...string) int {
+	n := 0
+	for _, w := range words {
+		n += len(w)
+	}
+	return 1 + n/wordy
 }
 
 // thin puts neighbours together until what is kept is not too much; what cannot be made
