@@ -190,6 +190,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	if x.mirrored {
+		// To a browser all sites are one here: no page may act as another one, or read it.
+		w.Header().Set("Content-Security-Policy", "sandbox")
+	}
 	p.serve(x)
 }
 
@@ -219,6 +223,9 @@ func target(r *http.Request) (u *url.URL, mirrored bool, err error) {
 	}
 	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil && host != "localhost" {
 		return nil, false, fmt.Errorf("%q is no name of this proxy: write its address", r.Host)
+	}
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "none" {
+		return nil, false, errors.New("a page in a browser asks, and this proxy serves no pages")
 	}
 	scheme, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
 	if scheme != "http" && scheme != "https" {

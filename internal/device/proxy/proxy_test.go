@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -270,6 +271,31 @@ func TestRedirect(t *testing.T) {
 	if _, got, err := get(shared.via(t), "GET", f.URL+"/away"); err != nil || !bytes.Equal(got, b) ||
 		shared.Status().BytesShared != int64(len(b)) {
 		t.Errorf("shared: %d bytes, %v", len(got), err)
+	}
+}
+
+// TestPages: to a browser all sites of the mirror are one. A page that comes from there
+// runs nothing, and one from elsewhere asks for nothing.
+func TestPages(t *testing.T) {
+	f := newFarm(t)
+	passed := f.put("/page.html", []byte("<script>"), "Content-Security-Policy", "img-src *")
+	shared := f.put("/shared/page.html", content(100_000, 18))
+	h := newHosts(t, 1, f.URL+"/shared/** unsigned")[0]
+	for _, u := range []string{passed, shared} {
+		resp, _, err := get(http.DefaultClient, "GET", h.mirror(u))
+		if err != nil || !slices.Contains(resp.Header["Content-Security-Policy"], "sandbox") {
+			t.Errorf("%s: %v, %v", u, resp, err)
+		}
+		if resp, _, err = get(h.via(t), "GET", u); err != nil ||
+			slices.Contains(resp.Header["Content-Security-Policy"], "sandbox") {
+			t.Errorf("%s by its own name: %v, %v", u, resp, err)
+		}
+		for site, status := range map[string]int{"cross-site": 400, "same-origin": 400, "none": 200} {
+			resp, _, err := get(http.DefaultClient, "GET", h.mirror(u), "Sec-Fetch-Site", site)
+			if err != nil || resp.StatusCode != status {
+				t.Errorf("%s, %s: %v, %v", u, site, resp, err)
+			}
+		}
 	}
 }
 
