@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -313,6 +314,36 @@ func TestTunnel(t *testing.T) {
 		t.Errorf("%v, %v: %v", resp, err, h.Status())
 	}
 	c.CloseIdleConnections()
+}
+
+// TestFull: a listener whose places are all taken can be closed nevertheless.
+func TestFull(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := limit(inner, 1)
+	c, err := net.Dial("tcp", inner.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	held, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	ended := make(chan error)
+	go func() {
+		_, err := l.Accept()
+		ended <- err
+	}()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a waiting Accept: %v", err)
+	}
 }
 
 // TestRefused: it is no open relay, it does not ask itself, and a page in a browser

@@ -36,7 +36,7 @@ func (p *Proxy) Serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes: 64 << 10, ErrorLog: silent}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
-	err := srv.Serve(&limited{l, make(chan struct{}, maxClients)})
+	err := srv.Serve(limit(l, maxClients))
 	p.Close()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
@@ -47,11 +47,29 @@ func (p *Proxy) Serve(ctx context.Context, l net.Listener) error {
 // limited bounds the connections at a listener.
 type limited struct {
 	net.Listener
-	slots chan struct{}
+	slots  chan struct{}
+	closed chan struct{}
+	once   sync.Once
 }
 
+func limit(l net.Listener, most int) *limited {
+	return &limited{Listener: l, slots: make(chan struct{}, most), closed: make(chan struct{})}
+}
+
+// Close implements net.Listener. It ends also an Accept that waits for a place:
+// tunnels are closed only after it has returned.
+func (l *limited) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+// Accept implements net.Listener.
 func (l *limited) Accept() (net.Conn, error) {
-	l.slots <- struct{}{}
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
 	c, err := l.Listener.Accept()
 	if err != nil {
 		<-l.slots
