@@ -157,6 +157,9 @@ type exchange struct {
 	mirrored bool
 	d        sharing.Decision
 	meta     meta
+	// anew says that the origin does not tell which content is meant: a copy may be of
+	// another one.
+	anew bool
 }
 
 // errOwn says that a request is for the proxy itself.

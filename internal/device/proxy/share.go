@@ -99,10 +99,10 @@ func (p *Proxy) open(x *exchange) (*entry, error) {
 	}
 	name := nameOf(x.d)
 	digest := x.d.Digest
-	if x.d.Verdict != sharing.ByDigest {
+	if x.d.Verdict != sharing.ByDigest && !x.anew {
 		digest, _ = p.keep.digest(name) // of the copy that was made of the very content
 	}
-	e, fresh := p.entry(name, digest, dev)
+	e, fresh := p.entry(name, digest, dev, x.anew)
 	if e == nil {
 		return nil, errBusy
 	}
@@ -118,8 +118,8 @@ func (p *Proxy) open(x *exchange) (*entry, error) {
 }
 
 // entry returns the entry of a name for one more client, nil if too many are open. A
-// fresh one is to be begun.
-func (p *Proxy) entry(name string, digest load.Digest, dev *engine.Device) (e *entry, fresh bool) {
+// fresh one is to be begun. With anew, one that is complete counts no more.
+func (p *Proxy) entry(name string, digest load.Digest, dev *engine.Device, anew bool) (e *entry, fresh bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e = p.entries[name]
@@ -128,7 +128,7 @@ func (p *Proxy) entry(name string, digest load.Digest, dev *engine.Device) (e *e
 			e, name = other, other.name // the engine fetches no content twice
 		}
 	}
-	if e != nil && e.users == 0 && (e.failed() != nil || e.dev != dev && e.complete()) {
+	if e != nil && e.users == 0 && (e.failed() != nil || (anew || e.dev != dev) && e.complete()) {
 		delete(p.entries, name)
 		e.close() // so that its file is free
 		e = nil
@@ -387,14 +387,9 @@ var conditions = []string{"If-None-Match", "If-Modified-Since", "If-Match", "If-
 func (p *Proxy) serveAsked(x *exchange, q sharing.Request) {
 	resp, err := p.head(x)
 	if err == nil {
-		resp.Body.Close()
-		switch resp.StatusCode {
-		case http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest:
-			// It does not answer HEAD, or a signature in the URL is for GET alone.
-		default:
-			x.meta = metaOf(resp.Header)
-			x.d = sharing.Answered(x.d, q, answerOf(resp))
-		}
+		x.meta = metaOf(resp.Header)
+		x.anew = !x.meta.strong()
+		x.d = sharing.Answered(x.d, q, answerOf(resp))
 	}
 	switch x.d.Verdict {
 	case sharing.Unsigned:
@@ -409,11 +404,26 @@ func (p *Proxy) serveAsked(x *exchange, q sharing.Request) {
 	}
 }
 
-// head asks the origin for the headers alone.
+// head asks the origin for the headers alone. Where it does not answer HEAD, or a
+// signature in the URL is for GET alone, the first byte comes with them: whether this
+// client may have the file is the origin's to say.
 func (p *Proxy) head(x *exchange) (*http.Response, error) {
+	resp, err := p.headOf(x, http.MethodHead)
+	if err != nil {
+		return nil, err
+	}
+	switch resp.StatusCode {
+	case http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest:
+		return p.headOf(x, http.MethodGet)
+	}
+	return resp, nil
+}
+
+// headOf is head by one method. The body of the answer is closed.
+func (p *Proxy) headOf(x *exchange, method string) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(reach(x.r), headTime)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, x.url.String(), nil)
+	req, err := http.NewRequestWithContext(ctx, method, x.url.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -428,5 +438,12 @@ func (p *Proxy) head(x *exchange) (*http.Response, error) {
 	}
 	req.Header.Set("Via", "1.1 "+p.pseudo)
 	req.Header.Set("User-Agent", x.r.UserAgent())
-	return p.client().Do(req)
+	if method == http.MethodGet {
+		req.Header.Set("Range", "bytes=0-0")
+	}
+	resp, err := p.client().Do(req)
+	if err == nil {
+		resp.Body.Close()
+	}
+	return resp, err
 }
