@@ -153,6 +153,9 @@ func (p *Proxy) answered(x *exchange, resp *http.Response) error {
 	if x.mirrored {
 		mirrorLocation(resp)
 	}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return nil // its body is written, too
+	}
 	if resp.StatusCode == http.StatusOK && sharing.KindOf(x.url) != sharing.NoIndex &&
 		resp.Header.Get("Content-Encoding") == "" && x.r.Method == http.MethodGet {
 		resp.Body = p.learning(x.url, resp.Body)
