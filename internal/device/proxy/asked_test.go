@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/load"
 )
 
 // TestAnew: of what nothing proves, a copy is handed out only as long as the origin says
@@ -62,6 +64,58 @@ func TestAnew(t *testing.T) {
 		}
 		h.stop()
 		o.Close()
+	}
+}
+
+// TestReplaced: an answer does not go on from the origin with bytes of another content.
+func TestReplaced(t *testing.T) {
+	f := newFarm(t)
+	for name, c := range map[string]struct {
+		rule  string
+		tags  [2]string // before and after
+		byte  bool      // the client asks for a part
+		whole bool      // it gets all
+	}{
+		"the same":                    {"unsigned", [2]string{`"a"`, `"a"`}, false, true},
+		"another tag":                 {"unsigned", [2]string{`"a"`, `"b"`}, false, false},
+		"no tag":                      {"unsigned", [2]string{}, false, false},
+		"a part of what has a digest": {"stream sha256=" + load.DigestOf(content(1<<20, 19)).String(), [2]string{}, true, false},
+	} {
+		put := func(i int, seed uint64) string {
+			if c.tags[i] == "" {
+				return f.put("/f", content(1<<20, seed))
+			}
+			return f.put("/f", content(1<<20, seed), "ETag", c.tags[i])
+		}
+		u := put(0, 19)
+		f.gate = make(chan struct{})
+		h := newHosts(t, 1, f.URL+"/f "+c.rule)[0]
+		req, err := http.NewRequest(http.MethodGet, u, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.byte {
+			req.Header.Set("Range", "bytes=0-999999")
+		}
+		resp, err := h.via(t).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := make([]byte, 1)
+		if _, err := io.ReadFull(resp.Body, first); err != nil {
+			t.Fatal(err)
+		}
+		if !c.whole {
+			put(1, 20)
+		}
+		h.Proxy.end() // nothing comes from the engine any more
+		close(f.gate)
+		got, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if whole := err == nil && len(got) == 1<<20-1; whole != c.whole || !whole && err == nil {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+		h.stop()
 	}
 }
 

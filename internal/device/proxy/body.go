@@ -194,10 +194,12 @@ func span(text string) (from, end int64) {
 
 // rest goes on with an answer from the origin itself, where the peers' way has failed
 // for a reason of this device. Where a digest is known and all of the file is sent,
-// the last bytes wait until it is right. It reports whether all was sent.
+// the last bytes wait until it is right. What nothing bears out does not go on with
+// what may be of another content. It reports whether all was sent.
 func (p *Proxy) rest(x *exchange, w *sending) bool {
 	from := w.from + w.sent
-	if w.end == 0 || from >= w.end {
+	signed := x.d.Verdict == sharing.ByDigest
+	if w.end == 0 || from >= w.end || signed && w.sent > 0 && !w.proves(x.d) {
 		return false
 	}
 	req, err := http.NewRequestWithContext(reach(x.r), http.MethodGet, x.url.String(), nil)
@@ -219,6 +221,9 @@ func (p *Proxy) rest(x *exchange, w *sending) bool {
 		return false
 	}
 	defer resp.Body.Close()
+	if !signed && !x.meta.same(metaOf(resp.Header)) {
+		return false
+	}
 	switch a, z := span(resp.Header.Get("Content-Range")); {
 	case resp.StatusCode == http.StatusPartialContent && a == from && z == w.end && answerOf(resp).Size == w.body.size:
 	case resp.StatusCode == http.StatusOK && resp.ContentLength == w.body.size:
@@ -232,10 +237,14 @@ func (p *Proxy) rest(x *exchange, w *sending) bool {
 	return w.finish(io.LimitReader(resp.Body, w.end-from), x.d, w.end-from)
 }
 
+// proves reports whether the digest says in the end that all that was sent is right.
+func (s *sending) proves(d sharing.Decision) bool {
+	return d.Verdict == sharing.ByDigest && s.from == 0 && s.end == s.body.size && (s.sum != nil || s.sent == 0)
+}
+
 // finish sends n bytes, the last of them once the digest is right.
 func (s *sending) finish(r io.Reader, d sharing.Decision, n int64) bool {
-	proves := d.Verdict == sharing.ByDigest && s.from == 0 && s.end == s.body.size && (s.sum != nil || s.sent == 0)
-	if !proves {
+	if !s.proves(d) {
 		got, err := io.CopyN(s, r, n)
 		return err == nil && got == n
 	}

@@ -42,6 +42,9 @@ func metaOf(h http.Header) meta {
 // strong reports whether it tells one content from another.
 func (m meta) strong() bool { return m.ETag != "" && m.ETag[0] == '"' || m.Modified != "" }
 
+// same reports whether two answers are of one content, for certain.
+func (m meta) same(o meta) bool { return m.strong() && m.ETag == o.ETag && m.Modified == o.Modified }
+
 // entry is a file that is fetched, and served to clients and peers.
 type entry struct {
 	name string // of its copy
@@ -323,11 +326,10 @@ func (p *Proxy) share(x *exchange) {
 		p.passFor(x, reason.ProxyFailed)
 		return
 	}
-	m := e.meta
-	if m == (meta{}) {
-		m = x.meta
+	if e.meta != (meta{}) {
+		x.meta = e.meta
 	}
-	p.answer(x, m, e.partBody(ctx, x.d, size))
+	p.answer(x, x.meta, e.partBody(ctx, x.d, size))
 }
 
 // answer sends a file, whole or in parts, as the client asks for it.
