@@ -79,7 +79,7 @@ func fromHeader(h Header) (d load.Digest, ok bool) {
 }
 
 // Canonical is a URL as it names content: without credentials and fragment, the
-// host in lower case, without the port that is its scheme's own.
+// host in lower case, without a port that is empty or its scheme's own.
 func Canonical(u *url.URL) *url.URL {
 	c := &url.URL{Scheme: strings.ToLower(u.Scheme), Host: strings.ToLower(u.Host), Path: u.Path, RawPath: u.RawPath,
 		RawQuery: u.RawQuery}
@@ -88,6 +88,7 @@ func Canonical(u *url.URL) *url.URL {
 			c.Host = strings.TrimSuffix(c.Host, port)
 		}
 	}
+	c.Host = strings.TrimSuffix(c.Host, ":")
 	if c.Path == "" {
 		c.Path = "/"
 	}

@@ -113,6 +113,16 @@ var examples = []example{
 	{name: "password in the URL, by rule", rules: "http://updates.example/** unsigned credentials",
 		request: "http://u:p@updates.example/fw", want: sharing.Unsigned, why: reason.ProxyUnsigned, key: origin + "/fw"},
 
+	// Patterns.
+	{name: "a directory", rules: origin + "/private/** never; " + origin + "/** unsigned", request: origin + "/private/",
+		want: sharing.Pass, why: reason.ProxyNever},
+	{name: "a line feed", rules: origin + "/private/** never; " + origin + "/** unsigned",
+		request: origin + "/private/a%0Ab", want: sharing.Pass, why: reason.ProxyNever},
+	{name: "an empty port", rules: origin + "/private/** never; *://** unsigned",
+		request: "http://updates.example:/private/a", want: sharing.Pass, why: reason.ProxyNever},
+	{name: "dots at the end", rules: origin + "/private/** never; " + origin + "/** unsigned",
+		request: origin + "/private/a/%2e%2e/", want: sharing.Pass, why: reason.ProxyNever},
+
 	// Methods.
 	{name: "POST", rules: origin + "/** unsigned", request: "POST " + origin + "/fw", want: sharing.Pass,
 		why: reason.ProxyMethod},

@@ -113,7 +113,7 @@ func pattern(text string) (*regexp.Regexp, error) {
 		rest += "/"
 	}
 	var b strings.Builder
-	b.WriteString("^" + map[bool]string{true: "https?", false: regexp.QuoteMeta(scheme)}[scheme == "*"] + "://")
+	b.WriteString("(?s)^" + map[bool]string{true: "https?", false: regexp.QuoteMeta(scheme)}[scheme == "*"] + "://")
 	for rest != "" {
 		switch {
 		case strings.HasPrefix(rest, "**"):
@@ -141,10 +141,10 @@ func pattern(text string) (*regexp.Regexp, error) {
 // find returns the first rule that matches a URL.
 func (rs Rules) find(u *url.URL) (r Rule, ok bool) {
 	c := Canonical(u)
-	c.RawQuery = ""
-	c.RawPath, c.Path = "", path.Clean(c.Path)
-	// The path as it is written: what a server makes of an escape is not known.
-	at := c.Scheme + "://" + c.Host + c.Path
+	at := c.Scheme + "://" + c.Host + path.Clean(c.Path)
+	if strings.HasSuffix(c.Path, "/") && !strings.HasSuffix(at, "/") {
+		at += "/" // a directory
+	}
 	for _, r := range rs {
 		if r.match.MatchString(at) {
 			return r, true
