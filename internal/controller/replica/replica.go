@@ -190,9 +190,20 @@ func (f *Files) once(ctx context.Context, removing bool) (changed []string, err 
 	if err != nil {
 		return nil, err
 	}
-	there := map[string]postgres.SharedFile{}
+	there := map[string]sealedFile{}
 	for _, s := range all {
-		there[s.Path] = s
+		if !isShared(s.Path) {
+			continue // of a newer program
+		}
+		o := sealedFile{SharedFile: s}
+		// All are opened before any is written: a replica with another secret must give
+		// the others nothing that they cannot open.
+		if s.Sealed != nil {
+			if o.content, err = f.opened(s); err != nil {
+				return nil, fmt.Errorf("shared file %s: %w", s.Path, err)
+			}
+		}
+		there[s.Path] = o
 	}
 	here, err := f.list()
 	if err != nil {
@@ -216,12 +227,18 @@ func (f *Files) once(ctx context.Context, removing bool) (changed []string, err 
 	return changed, f.writeState(state, before)
 }
 
+// sealedFile is a file of the database, and what it says; nil if it was removed.
+type sealedFile struct {
+	postgres.SharedFile
+	content []byte
+}
+
 // file is a shared file as it is here, nil for not at all, in the database, and as
 // both were when they were the same.
 type file struct {
 	path     string
 	here     []byte
-	there    postgres.SharedFile
+	there    sealedFile
 	was      known
 	removing bool
 }
@@ -260,12 +277,7 @@ func (o file) decide(theirs string) action {
 
 // one brings one file together.
 func (f *Files) one(ctx context.Context, o file) (now known, pulled bool, err error) {
-	var theirs []byte
-	if o.there.Sealed != nil {
-		if theirs, err = f.opened(o.there); err != nil {
-			return o.was, false, err
-		}
-	}
+	theirs := o.there.content
 	at := filepath.Join(f.cfg.Dir, o.path)
 	now = known{o.there.Version, sumOf(theirs)}
 	switch o.decide(now.SHA256) {

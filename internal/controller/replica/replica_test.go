@@ -176,8 +176,15 @@ func TestSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	own := filepath.Join(other.cfg.Dir, "keys", "a.pem") // before all others in their order
+	if err := errors.Join(os.MkdirAll(filepath.Dir(own), 0o700), os.WriteFile(own, []byte("own"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := other.Sync(t.Context()); !errors.Is(err, ErrSecret) {
 		t.Errorf("another secret: %v", err)
+	}
+	if rows, err := r.store.SharedFiles(t.Context()); len(rows) != 2 || err != nil {
+		t.Errorf("another secret: %v, %v, of which the others can open two", rows, err)
 	}
 	for _, spoil := range []string{
 		"UPDATE peerload_shared SET sealed = (SELECT sealed FROM peerload_shared WHERE path = 'keys/targets.ab.pem')",
