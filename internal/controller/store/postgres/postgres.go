@@ -130,9 +130,23 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	})
 }
 
+// Codes of errors.
+const (
+	lockTimeout     = "55P03"
+	undefinedObject = "42704"
+)
+
 // indexTexts makes the index that finds devices by any part of their texts, where the
 // server has pg_trgm and lets us: without it such lists are right, and take longer.
 func indexTexts(ctx context.Context, db *sql.DB) error {
+	there := false // to make it once more would wait for all writers, only to find it there
+	err := db.QueryRowContext(ctx, "SELECT to_regclass('devices_text') IS NOT NULL").Scan(&there)
+	if err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	if there {
+		return nil
+	}
 	if _, err := db.ExecContext(ctx, "CREATE EXTENSION IF NOT EXISTS pg_trgm"); err != nil {
 		var e *pgconn.PgError
 		if errors.As(err, &e) { // it is not installed, or not ours to make
@@ -140,7 +154,11 @@ func indexTexts(ctx context.Context, db *sql.DB) error {
 		}
 		return fmt.Errorf("postgres: %w", err)
 	}
-	_, err := db.ExecContext(ctx, "CREATE INDEX IF NOT EXISTS devices_text ON devices USING gin (search gin_trgm_ops)")
+	_, err = db.ExecContext(ctx, "CREATE INDEX IF NOT EXISTS devices_text ON devices USING gin (search gin_trgm_ops)")
+	var e *pgconn.PgError
+	if errors.As(err, &e) && (e.Code == lockTimeout || e.Code == undefinedObject) {
+		return nil // somebody writes for long, so the next start makes it; or pg_trgm is in a schema out of sight
+	}
 	if err != nil {
 		return fmt.Errorf("postgres: the index of texts: %w", err)
 	}
@@ -182,7 +200,7 @@ func dialect() store.Dialect {
 func away(err error) bool {
 	var e *pgconn.PgError
 	if errors.As(err, &e) {
-		return strings.HasPrefix(e.Code, "57P") || strings.HasPrefix(e.Code, "08") || e.Code == "53300" || e.Code == "55P03"
+		return strings.HasPrefix(e.Code, "57P") || strings.HasPrefix(e.Code, "08") || e.Code == "53300" || e.Code == lockTimeout
 	}
 	var network net.Error
 	return errors.As(err, new(*pgconn.ConnectError)) || errors.As(err, &network) || pgconn.SafeToRetry(err) ||

@@ -1,0 +1,50 @@
+package postgres
+
+import (
+	"net/url"
+	"testing"
+)
+
+// with adds a setting of the server to the URL of a database.
+func with(t *testing.T, database, name, value string) string {
+	t.Helper()
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	q.Set(name, value)
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// TestOpenWhileWritten: a replica or command opens the database while another one
+// writes devices for long. Where the index of texts is missing, a later start makes it.
+func TestOpenWhileWritten(t *testing.T) {
+	at := shared.NewDatabase(t)
+	s := openAt(t, at)
+	defer s.Close()
+	for _, indexed := range []bool{true, false} {
+		if !indexed {
+			if _, err := s.Writes.ExecContext(t.Context(), "DROP INDEX IF EXISTS devices_text"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		writer, err := s.Writes.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := writer.ExecContext(t.Context(), "UPDATE devices SET search = search"); err != nil {
+			t.Fatal(err)
+		}
+		other, err := Open(t.Context(), Config{URL: with(t, at, "lock_timeout", "50")})
+		if err != nil {
+			t.Errorf("with the index %v: %v", indexed, err)
+		} else {
+			other.Close()
+		}
+		if err := writer.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
