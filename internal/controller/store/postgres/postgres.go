@@ -66,6 +66,12 @@ const updateLock = "SELECT pg_advisory_xact_lock(7018141438172451)"
 // somebody else holds: a device that asks still listens after both.
 const connTimeout = 5 * time.Second
 
+// alive has the server notice within half a minute that a controller's host or network
+// is gone. What such a connection has locked, all writers for example, is held until
+// then: by default for more than two hours.
+var alive = map[string]string{"tcp_keepalives_idle": "15", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
+	"tcp_user_timeout": "30000"}
+
 // Store is a domain.Store in a PostgreSQL database.
 type Store struct {
 	*store.DB
@@ -101,6 +107,11 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	if _, set := to.RuntimeParams["lock_timeout"]; !set {
 		to.RuntimeParams["lock_timeout"] = strconv.FormatInt(connTimeout.Milliseconds(), 10)
+	}
+	for name, value := range alive {
+		if _, set := to.RuntimeParams[name]; !set {
+			to.RuntimeParams[name] = value
+		}
 	}
 	db := stdlib.OpenDB(*to)
 	db.SetMaxOpenConns(cfg.Connections)

@@ -48,3 +48,19 @@ func TestOpenWhileWritten(t *testing.T) {
 		}
 	}
 }
+
+// TestAlive: the server is told to look whether a controller that holds locks is there
+// still, unless the URL says otherwise.
+func TestAlive(t *testing.T) {
+	at := shared.NewDatabase(t)
+	for database, want := range map[string]string{at: "15", with(t, at, "tcp_keepalives_idle", "77"): "77"} {
+		s := openAt(t, database)
+		var got string // reset_val, as a socket of the host has none in use
+		err := s.Reads.QueryRowContext(t.Context(), "SELECT reset_val FROM pg_settings WHERE name = 'tcp_keepalives_idle'").
+			Scan(&got)
+		s.Close()
+		if err != nil || got != want {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+	}
+}
