@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -203,7 +204,13 @@ func (b *Bucket) noted(p string) (s state, ok bool) {
 	return state{tag: string(text)}, err == nil && text != nil
 }
 
-// shrink removes what was not used for longest, until no more is here than may be.
+// abandoned is how long nothing was written to a file on its way when nobody brings it
+// any more. Younger ones may be those of another process: a command in the shell opens
+// the directory of a server that runs.
+const abandoned = time.Hour
+
+// shrink removes what killed processes left, and what was not used for longest, until
+// no more is here than may be.
 func (b *Bucket) shrink() {
 	entries, err := os.ReadDir(b.cfg.Cache)
 	if err != nil {
@@ -212,8 +219,13 @@ func (b *Bucket) shrink() {
 	var all []fs.FileInfo
 	sum := int64(0)
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && !objects.Hidden(e.Name()) {
+		info, err := e.Info()
+		switch {
+		case err != nil || !info.Mode().IsRegular():
+		case !objects.Hidden(e.Name()):
 			all, sum = append(all, info), sum+info.Size()
+		case strings.HasPrefix(e.Name(), durable.TempPrefix) && time.Since(info.ModTime()) > abandoned:
+			os.Remove(filepath.Join(b.cfg.Cache, e.Name()))
 		}
 	}
 	slices.SortFunc(all, func(x, y fs.FileInfo) int { return x.ModTime().Compare(y.ModTime()) })

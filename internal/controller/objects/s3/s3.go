@@ -170,7 +170,7 @@ func Open(cfg Config) (*Bucket, error) {
 	if err := (durable.Writer{}).MkdirAll(cfg.Cache, 0o700); err != nil {
 		return nil, err
 	}
-	durable.RemoveUnfinished(cfg.Cache)
+	b.shrink()
 	return b, nil
 }
 

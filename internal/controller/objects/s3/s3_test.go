@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/peerload/peerload/internal/controller/objects"
+	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/testkit/treesuite"
 )
 
@@ -199,6 +201,43 @@ func TestDamaged(t *testing.T) {
 		if got, err := read(t, b, p); got != large || err != nil {
 			t.Errorf("%s: %d bytes, %v", p, len(got), err)
 		}
+	}
+}
+
+// TestOpenedTwice: a command that opens the directory of a server leaves what is on its
+// way there alone; what a killed process left goes.
+func TestOpenedTwice(t *testing.T) {
+	s := newStorage(t)
+	cfg := s.config(t)
+	b := open(t, cfg)
+	p := componentOf(large)
+	write(t, b, p, large)
+	begun, goOn := make(chan bool), make(chan bool)
+	s.fails(func(w http.ResponseWriter, r *http.Request, do http.Handler) {
+		if r.Method == http.MethodGet {
+			close(begun)
+			<-goOn
+		}
+		do.ServeHTTP(w, r)
+	})
+	left := filepath.Join(cfg.Cache, durable.TempPrefix+"left")
+	old := time.Now().Add(-2 * abandoned)
+	if err := errors.Join(os.WriteFile(left, nil, 0o600), os.Chtimes(left, old, old)); err != nil {
+		t.Fatal(err)
+	}
+	f, err := b.Open(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	<-begun
+	open(t, cfg)
+	close(goOn)
+	if got, err := io.ReadAll(f); string(got) != large || err != nil {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what a killed process left is here: %v", err)
 	}
 }
 
