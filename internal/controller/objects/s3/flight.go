@@ -45,8 +45,13 @@ type flight struct {
 	users int // who still reads file
 }
 
-// fly begins to get a file, or joins who does.
-func (b *Bucket) fly(p, as string) (*flight, error) {
+// errOther says that the bucket has another content of a file by now than was looked
+// up: it must not be kept as that one, nor be sent under its tag.
+var errOther = fmt.Errorf("%w: the file is being written", objects.ErrAway)
+
+// fly begins to get a file, or joins who does. tag is that of the content, "" for what
+// never changes.
+func (b *Bucket) fly(p, as, tag string) (*flight, error) {
 	b.mu.Lock()
 	if fl := b.flights[as]; fl != nil {
 		b.mu.Unlock()
@@ -66,6 +71,10 @@ func (b *Bucket) fly(p, as string) (*flight, error) {
 	b.flights[as] = fl
 	b.mu.Unlock()
 	o, info, err := b.get(p)
+	if err == nil && tag != "" && info.ETag != tag {
+		o.Close()
+		err = errOther
+	}
 	var f *os.File
 	if err == nil {
 		if f, err = durable.Scratch(b.cfg.Cache); err != nil {

@@ -3,6 +3,7 @@ package s3
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -53,11 +54,21 @@ func (b *Bucket) forget(p string) {
 }
 
 // Open implements objects.Tree.
-func (b *Bucket) Open(p string) (objects.File, error) {
+func (b *Bucket) Open(p string) (f objects.File, err error) {
 	if !fs.ValidPath(p) || objects.Hidden(p) {
 		return nil, fs.ErrNotExist
 	}
-	as, it := p, state{tag: digestIn(p)}
+	for range tries { // until it is not written meanwhile
+		if f, err = b.open(p); !errors.Is(err, errOther) {
+			break
+		}
+		b.forget(p)
+	}
+	return f, err
+}
+
+func (b *Bucket) open(p string) (objects.File, error) {
+	as, it, want := p, state{tag: digestIn(p)}, ""
 	if !immutable(p) {
 		var err error
 		if it, err = b.current(p); err != nil {
@@ -66,7 +77,7 @@ func (b *Bucket) Open(p string) (objects.File, error) {
 		if it.tag == "" {
 			return nil, fs.ErrNotExist
 		}
-		as = p + "\x00" + it.tag
+		as, want = p+"\x00"+it.tag, it.tag
 	}
 	if it.tag == "" {
 		it.tag = fmt.Sprintf("%x", sha256.Sum256([]byte(p))) // there is one content only
@@ -74,7 +85,7 @@ func (b *Bucket) Open(p string) (objects.File, error) {
 	if f, err := b.here(as, it); err == nil {
 		return f, nil
 	}
-	fl, err := b.fly(p, as)
+	fl, err := b.fly(p, as, want)
 	if err != nil {
 		return nil, err
 	}

@@ -204,6 +204,44 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
+// TestWrittenMeanwhile: what is written between the look at a file and its transfer is not
+// taken for what was looked at, also once that is written again.
+func TestWrittenMeanwhile(t *testing.T) {
+	s := newStorage(t)
+	now := time.Now()
+	cfg := s.config(t)
+	cfg.Now = func() time.Time { return now }
+	writer, b := open(t, s.config(t)), open(t, cfg)
+	write(t, writer, "fw-1.load", "one")
+	var heads atomic.Int64
+	s.fails(func(w http.ResponseWriter, r *http.Request, do http.Handler) {
+		do.ServeHTTP(w, r)
+		if r.Method == http.MethodHead && heads.Add(1) == 1 {
+			write(t, writer, "fw-1.load", "another")
+		}
+	})
+	f, err := b.Open("fw-1.load")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s.works()
+	was := f.Tag()
+	for _, want := range []string{"another", "one"} {
+		write(t, writer, "fw-1.load", want)
+		now = now.Add(freshness)
+		f, err := b.Open("fw-1.load")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(f)
+		if string(got) != want || err != nil || (f.Tag() == was) != (want == "another") {
+			t.Errorf("%q, %v, under the tag %s; want %q", got, err, f.Tag(), want)
+		}
+		f.Close()
+	}
+}
+
 // TestOpenedTwice: a command that opens the directory of a server leaves what is on its
 // way there alone; what a killed process left goes.
 func TestOpenedTwice(t *testing.T) {
