@@ -2,9 +2,7 @@ package s3
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,13 +18,11 @@ import (
 	"github.com/peerload/peerload/internal/durable"
 )
 
-var (
-	byDigest  = regexp.MustCompile(`^components/([0-9a-f]{64})\.[^/]+$`)
-	byVersion = regexp.MustCompile(`^metadata/[0-9]+\.[a-z]+\.json$`)
-)
+var byDigest = regexp.MustCompile(`^components/([0-9a-f]{64})\.[^/]+$`)
 
-// immutable reports whether a file never changes.
-func immutable(p string) bool { return byDigest.MatchString(p) || byVersion.MatchString(p) }
+// immutable reports whether a file never changes. One with a version in its name may:
+// what an interrupted publication has left is written anew.
+func immutable(p string) bool { return byDigest.MatchString(p) }
 
 // digestIn is the digest that a name has, "" for none.
 func digestIn(p string) string {
@@ -78,9 +74,6 @@ func (b *Bucket) open(p string) (objects.File, error) {
 			return nil, fs.ErrNotExist
 		}
 		as, want = p+"\x00"+it.tag, it.tag
-	}
-	if it.tag == "" {
-		it.tag = fmt.Sprintf("%x", sha256.Sum256([]byte(p))) // there is one content only
 	}
 	if f, err := b.here(as, it); err == nil {
 		return f, nil

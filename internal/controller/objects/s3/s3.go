@@ -5,7 +5,7 @@
 // how long, and how it is verified. What must not: what the files mean; HTTP and TFTP.
 //
 // What a device asks for is sent on while it comes from the bucket. A file whose name
-// has its digest, or a version, never changes: once here, it is not asked for again.
+// has its digest never changes: once here, it is not asked for again.
 // Any other file is looked at again after freshness. While the storage does not answer,
 // what is here is used.
 //

@@ -242,6 +242,24 @@ func TestWrittenMeanwhile(t *testing.T) {
 	}
 }
 
+// TestLeft: what an interrupted publication has left, and somebody has asked for, gives
+// way to what is written anew under the same version.
+func TestLeft(t *testing.T) {
+	const p = "metadata/7.snapshot.json"
+	s := newStorage(t)
+	now := time.Now()
+	cfg := s.config(t)
+	cfg.Now = func() time.Time { return now }
+	writer, b := open(t, s.config(t)), open(t, cfg)
+	for _, want := range []string{"left", "published"} {
+		write(t, writer, p, want)
+		now = now.Add(freshness)
+		if got, err := read(t, b, p); got != want || err != nil {
+			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+	}
+}
+
 // TestOpenedTwice: a command that opens the directory of a server leaves what is on its
 // way there alone; what a killed process left goes.
 func TestOpenedTwice(t *testing.T) {
