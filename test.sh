@@ -97,7 +97,7 @@ tests() {
 	# Many of these wait more than they compute: so more of them at a time.
 	go test -race -timeout 15m -p 4 $(go list ./... | grep -vE "$alone|$walks" | grep -vE "$processes") || failed=1
 	go test -race -short -timeout 15m $(go list ./... | grep -E "$walks") || failed=1
-	go test -timeout 15m $(go list ./... | grep -E "$processes") || failed=1
+	go test -timeout 15m -p 4 $(go list ./... | grep -E "$processes") || failed=1
 	[ -z "$failed" ]
 }
 
