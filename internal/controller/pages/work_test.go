@@ -161,8 +161,10 @@ func TestAccountPages(t *testing.T) {
 	s := newRig(t)
 	b := s.user("viewer")
 	b.get("/account").want(t, 200, "viewer", "Change the password")
-	b.post("/account/password", "old", "wrong", "new", "another pass phrase").want(t, 422, "is wrong", "!another pass")
-	b.post("/account/password", "old", password, "new", "another pass phrase").want(t, 200, "Sign in with the new one")
+	b.post("/account/password", "old_password", "wrong", "new_password", "another pass phrase").want(t, 422, "is wrong",
+		"!another pass")
+	b.post("/account/password", "old_password", password, "new_password", "another pass phrase").want(t, 200,
+		"Sign in with the new one")
 	b.get("/").want(t, 401)
 	b.post("/sign-in", "name", "viewer", "password", "another pass phrase").want(t, 200, "Overview")
 	b.post("/account/sign-out").want(t, 200, "Sign in")
