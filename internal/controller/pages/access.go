@@ -275,7 +275,7 @@ func newEnrolment(v *frame.Visit) error {
 			Networks: strings.Fields(v.Form("networks"))}
 		if uses, ok := frame.Int(v.Form("uses")); !n.SiteKey {
 			if !ok || uses < 1 || uses > 100_000 {
-				return "", badNumber("uses", v.T("This is not a number that can be."))
+				return "", badNumber("uses", v.T("This is not a valid number."))
 			}
 			n.Uses = int(uses)
 		}
@@ -310,7 +310,7 @@ func account(v *frame.Visit) error {
 func changePassword(v *frame.Visit) error {
 	f := frame.Form{Title: v.T("Change the password"), Action: "/account/password", Back: "/account", Button: v.T("Save"),
 		Intro: v.T("All your sessions end, this one too: you sign in again with the new password."),
-		Fields: []frame.Field{{Name: "old_password", Label: v.T("Password until now"), Kind: "password", Required: true,
+		Fields: []frame.Field{{Name: "old_password", Label: v.T("Current password"), Kind: "password", Required: true,
 			Auto: "current-password"}, {Name: "new_password", Label: v.T("New password, at least 10 characters"), Kind: "password",
 			Required: true, Auto: "new-password"}}}
 	if v.R.Method == http.MethodGet {
@@ -319,7 +319,7 @@ func changePassword(v *frame.Visit) error {
 	in := map[string]string{"old": v.R.PostFormValue("old_password"), "new": v.R.PostFormValue("new_password")}
 	if err := v.Call(v.Context(), http.MethodPut, "/session/password", "", in, nil); err != nil {
 		if errors.Is(err, client.Unauthenticated) || errors.Is(err, client.Invalid) {
-			f.Fields[0].Error = v.T("The password until now is wrong, or the new one is too short.")
+			f.Fields[0].Error = v.T("The current password is wrong, or the new one is too short.")
 			v.Status(http.StatusUnprocessableEntity)
 			return v.Show("form", f)
 		}

@@ -11,7 +11,7 @@ func TestSitePages(t *testing.T) {
 	b := s.user("operator")
 	b.get("/sites").want(t, 200, "No site yet", "New site")
 	b.post("/sites/new", "name", "Kobe", "networks", "10.9.0.0/16\nnonsense").want(t, 422, "nonsense", `value="Kobe"`)
-	b.post("/sites/new", "name", "Kobe", "wan_rate", "-5").want(t, 422, "not a number that can be", `aria-invalid="true"`)
+	b.post("/sites/new", "name", "Kobe", "wan_rate", "-5").want(t, 422, "not a valid number", `aria-invalid="true"`)
 	b.post("/sites/new", "name", "Kobe", "networks", "10.9.0.0/16 10.10.0.0/16", "wan_rate", "2000000", "time_zone",
 		"Asia/Tokyo").want(t, 200, "10.9.0.0/16, 10.10.0.0/16", "2.0 MB/s", "Asia/Tokyo")
 	b.post("/sites/new", "name", "Kobe").want(t, 409, "That name is taken")

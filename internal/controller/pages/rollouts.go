@@ -349,7 +349,7 @@ func rolloutChange(v *frame.Visit) (c client.RolloutChange, wrong, text string) 
 	for _, name := range []string{"success", "max_failed", "max_failed_share"} {
 		n, ok := frame.Int(v.Form(name))
 		if !ok || n < 0 || n > 1_000_000 {
-			return c, name, v.T("This is not a number that can be.")
+			return c, name, v.T("This is not a valid number.")
 		}
 		numbers[name] = n
 	}

@@ -134,7 +134,7 @@ func siteChange(v *frame.Visit) (c client.SiteChange, err error) {
 		is := v.Form(name)
 		n, ok := frame.Int(is)
 		if is != "" && (!ok || n < 0) {
-			return c, badNumber(name, v.T("This is not a number that can be."))
+			return c, badNumber(name, v.T("This is not a valid number."))
 		}
 		numbers[name] = n
 	}
