@@ -311,8 +311,8 @@ func changePassword(v *frame.Visit) error {
 	f := frame.Form{Title: v.T("Change the password"), Action: "/account/password", Back: "/account", Button: v.T("Save"),
 		Intro: v.T("All your sessions end, this one too: you sign in again with the new password."),
 		Fields: []frame.Field{{Name: "old_password", Label: v.T("Current password"), Kind: "password", Required: true,
-			Auto: "current-password"}, {Name: "new_password", Label: v.T("New password, at least 10 characters"), Kind: "password",
-			Required: true, Auto: "new-password"}}}
+			Auto: "current-password"}, {Name: "new_password", Label: v.T("New password, at least 10 characters"),
+			Kind: "password", Required: true, Auto: "new-password"}}}
 	if v.R.Method == http.MethodGet {
 		return v.Show("form", f)
 	}

@@ -3,6 +3,7 @@ package pages
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -95,8 +96,9 @@ type fleetPage struct {
 	Before, After int
 	Filters       []frame.Field
 	Filtered      bool
-	Export        string
-	Query         string
+	// OrderAll is where an order to all that match begins.
+	OrderAll string
+	export   url.Values
 }
 
 // filterNames are the parameters of the address that find devices.
@@ -126,7 +128,10 @@ func fleet(v *frame.Visit) error {
 		}
 	}
 	q, err := deviceQuery(v), error(nil)
-	p.Filtered, p.Query = len(q) > 0, q.Encode()
+	p.Filtered = len(q) > 0
+	if p.OrderAll = "/orders/new?" + q.Encode(); !p.Filtered {
+		p.OrderAll = orderToAll
+	}
 	by := slices.IndexFunc(columns, func(c column) bool { return c.Name == p.Sort })
 	if by < 0 && !p.Down {
 		p.Rows, err = frame.Read[client.Device](v, "/devices", q, 0)
@@ -142,13 +147,12 @@ func fleet(v *frame.Visit) error {
 	if p.Filters, err = fleetFilters(v); err != nil {
 		return err
 	}
-	export := url.Values{}
+	p.export = url.Values{}
 	for _, name := range []string{"text", "model", "site", "profile"} {
 		if is := v.Query(name); is != "" {
-			export.Set(name, is)
+			p.export.Set(name, is)
 		}
 	}
-	p.Export = export.Encode()
 	return v.Show("fleet", p)
 }
 
@@ -203,6 +207,13 @@ func (p fleetPage) Page(v *frame.Visit, n int) string {
 	q := v.R.URL.Query()
 	q.Set("page", strconv.Itoa(n))
 	return "/devices?" + q.Encode()
+}
+
+// Export is the address of a table of those that match.
+func (p fleetPage) Export(format string) string {
+	q := url.Values{"format": {format}}
+	maps.Copy(q, p.export)
+	return "/devices/export?" + q.Encode()
 }
 
 // Orderable reports whether an order can be sent to all that match.

@@ -15,6 +15,9 @@ import (
 var orderKinds = []string{"check-in", "retry", "forget-failure", "update-settings", "restart", "reset-together",
 	"collect-log"}
 
+// orderToAll is where an order to all devices begins.
+const orderToAll = "/orders/new?all=yes"
+
 // manyOrders bounds the orders that the list looks at: the latest come last.
 const manyOrders = 2000
 
@@ -24,7 +27,7 @@ func orderList(v *frame.Visit) error {
 		return err
 	}
 	p := listing{Title: v.T("Orders"), Tabs: []tab{{v.T("all"), "/orders"}, {v.T("still open"), "/orders?open=true"}},
-		Actions: only(v.May("devices"), action{Text: v.T("Order to devices"), Path: "/orders/new"}),
+		Actions: only(v.May("devices"), action{Text: v.T("Order to devices"), Path: orderToAll}),
 		Empty:   v.T("No order yet. An order tells devices to do something now: to check in, to try again, to restart."),
 		Table: table{Head: []string{v.T("Order"), v.T("Sent"), v.T("By"), v.T("Devices"), v.T("Waiting"), v.T("Done"),
 			v.T("State")}}}
@@ -103,7 +106,13 @@ func newOrder(v *frame.Visit) error {
 	}
 	o := client.OrderRequest{Kind: "check-in", Devices: q["device"], Site: q.Get("site"), Model: q.Get("model"),
 		Profile: q.Get("profile"), State: q.Get("state"), Active: q.Get("active"), Text: q.Get("text")}
-	o.All = len(o.Devices) == 0 && o.Site+o.Model+o.Profile+o.State+o.Active+o.Text == ""
+	// To all devices only if that is said: nothing that was selected is not everything.
+	o.All = q.Get("all") != ""
+	some := len(o.Devices) > 0 || o.Site+o.Model+o.Profile+o.State+o.Active+o.Text != ""
+	if some == o.All {
+		return &client.Error{Status: http.StatusUnprocessableEntity, Kind: client.Invalid,
+			Detail: "no device is selected: go back, and select those that the order is for"}
+	}
 	f := frame.Form{Title: v.T("Order to devices"), Action: "/orders/new", Back: "/devices", Button: v.T("Send the order")}
 	var kinds []frame.Option
 	for _, k := range orderKinds {
@@ -119,7 +128,7 @@ func newOrder(v *frame.Visit) error {
 		Query   map[string]string
 		Refused string
 	}{Form: f, Devices: o.Devices, Query: map[string]string{"site": o.Site, "model": o.Model, "profile": o.Profile,
-		"state": o.State, "active": o.Active, "text": o.Text}}
+		"state": o.State, "active": o.Active, "text": o.Text, "all": q.Get("all")}}
 	if v.R.Method == http.MethodPost {
 		return sendOrder(v, o, f)
 	}
@@ -135,7 +144,7 @@ func newOrder(v *frame.Visit) error {
 func sendOrder(v *frame.Visit, o client.OrderRequest, f frame.Form) error {
 	f.Hidden = map[string]string{}
 	for name, is := range map[string]string{"site": o.Site, "model": o.Model, "profile": o.Profile, "state": o.State,
-		"active": o.Active, "text": o.Text, "device": strings.Join(o.Devices, " ")} {
+		"active": o.Active, "text": o.Text, "device": strings.Join(o.Devices, " "), "all": v.Form("all")} {
 		if is != "" {
 			f.Hidden[name] = is
 		}

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -49,6 +50,23 @@ func TestOrderPages(t *testing.T) {
 	s.fleetOf("")
 	b := s.user("operator")
 	b.get("/orders/new?site=Kyoto").want(t, 200, "This touches 6 devices")
+	b.get("/orders/new").want(t, 422, "no device is selected")
+	b.post("/orders/new", "kind", "retry", "life", "5").want(t, 422, "no device is selected")
+	b.get("/orders/new?all=yes").want(t, 200, "This touches 12 devices", `name="all" value="yes"`)
+	b.get("/orders/new?all=yes&site=Kyoto").want(t, 422)
+	// What the list of devices leads to is about those that it shows.
+	links := regexp.MustCompile(`href="(/(?:orders/new|devices/export)\?[^"]*)"`)
+	for from, want := range map[string]string{"/devices?site=Kyoto&model=linux-amd64": "6", "/devices": "12"} {
+		all := links.FindAllStringSubmatch(b.get(from).text, -1)
+		if len(all) != 3 {
+			t.Fatalf("%s: %v", from, all)
+		}
+		b.get(unescape(all[2][1])).want(t, 200, "This touches "+want+" devices")
+		lines := strings.Count(b.get(unescape(all[0][1])).want(t, 200).text, "\nSEP")
+		if strconv.Itoa(lines) != want {
+			t.Errorf("%s: the table has %d devices, want %s", from, lines, want)
+		}
+	}
 	b.get("/orders/new?site=Kyoto&failed=true").want(t, 422, "cannot be sent")
 	b.get("/orders/new?device=SEP000000000001&device=SEP000000000002").want(t, 200, "This touches 2 devices")
 	b.post("/orders/new", "site", "Kyoto", "kind", "retry", "life", "soon").want(t, 422, "number of minutes",
