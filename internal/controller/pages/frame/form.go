@@ -34,6 +34,21 @@ type Field struct {
 	Auto string
 }
 
+// Choices are the options, and what is chosen already although it is not among them: a
+// list that is cut must not unset it when the form is sent.
+func (f Field) Choices() []Option {
+	all, chosen := slices.Clone(f.Options), f.Values
+	if !f.Many {
+		chosen = []string{f.Value}
+	}
+	for _, is := range chosen {
+		if is != "" && !slices.ContainsFunc(all, func(o Option) bool { return o.Value == is }) {
+			all = append(all, Option{is, is})
+		}
+	}
+	return all
+}
+
 // Form is a form of fields that one template shows.
 type Form struct {
 	Title, Intro string

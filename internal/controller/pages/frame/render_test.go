@@ -1,6 +1,8 @@
 package frame
 
 import (
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -29,5 +31,34 @@ func TestFigures(t *testing.T) {
 	}
 	if share(1, 0) != 0 || share(1, 3) != 33 {
 		t.Errorf("%d, %d", share(1, 0), share(1, 3))
+	}
+}
+
+// What is chosen stays chosen, though the list that a field offers was cut before it: a
+// user who is limited to a site must not lose the limit when their name is changed.
+func TestChoices(t *testing.T) {
+	f, err := New(Config{API: http.NotFoundHandler()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	offered := []Option{{"a", "A"}, {"b", "B"}}
+	for want, field := range map[string]Field{
+		`<option value="a" selected>A</option><option value="b">B</option>`: {Value: "a"},
+		`<option value="b">B</option><option value="z" selected>z</option>`: {Value: "z"},
+		`<option value="b" selected>B</option><option value="y" selected>y</option><option value="z" selected>z</option>`: {
+			Many: true, Values: []string{"y", "b", "z"}},
+		`<option value="b">B</option></select>`: {},
+	} {
+		field.Name, field.Kind, field.Options = "f", "select", offered
+		var b strings.Builder
+		if err := f.pages.base[false].ExecuteTemplate(&b, "field", field); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %s in %s", want, b.String())
+		}
+	}
+	if len(offered) != 2 {
+		t.Error("the options of all were changed")
 	}
 }
