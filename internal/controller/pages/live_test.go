@@ -125,6 +125,24 @@ func TestLiveLooks(t *testing.T) {
 	waitFor(b, `document.querySelector("#live-now").hidden`)
 }
 
+// TestLiveSignsOut: whoever looks is asked to sign in once their session has ended, and
+// not told that the connection is lost.
+func TestLiveSignsOut(t *testing.T) {
+	heavy(t)
+	s := newRig(t)
+	u := s.upgrade("Sapporo", 3)
+	b := browser.Open(t, foreign.Program(t, "chromium"))
+	b.Cookie(s.url, "peerload_session", s.session("viewer"))
+	b.Cookie(s.url, "peerload_language", "en")
+	u.tell(40)
+	b.Go(s.url + "/sites/Sapporo/live")
+	waitFor(b, `document.querySelectorAll("#live-rows tr").length === 3`)
+	if err := s.api.EndSessions(t.Context(), "viewer"); err != nil {
+		t.Fatal(err)
+	}
+	browser.Run(b, chromedp.WaitVisible("input[name=password]"))
+}
+
 // TestLiveThousand prints what a frame costs the script while a thousand devices get on;
 // at most 8 ms are wanted.
 func TestLiveThousand(t *testing.T) {

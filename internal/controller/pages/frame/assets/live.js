@@ -260,8 +260,16 @@
     source.addEventListener("open", () => status("live"));
     source.addEventListener("error", () => {
       status("lost");
-      if (source.readyState === EventSource.CLOSED) setTimeout(open, 3000);
+      if (source.readyState === EventSource.CLOSED) setTimeout(again, 3000);
     });
+  }
+
+  // A stream that is refused says not why: whose session has ended is asked to sign in.
+  async function again() {
+    try {
+      if ((await fetch("/api/v1/session")).status === 401) { location.reload(); return; }
+    } catch { /* nobody answers yet */ }
+    open();
   }
 
   // The past: the last upgrade, step by step.
