@@ -218,6 +218,8 @@ func (s *spread) launch(ctx context.Context, a pieces.Ask, b *origin.Body) {
 		if b == nil {
 			b, e.err = s.ask(ctx, a, u)
 			e.answered = e.err == nil
+		} else { // it was not opened with this ctx
+			defer context.AfterFunc(ctx, func() { b.Close() })()
 		}
 		if e.err == nil {
 			e.err = s.take(ctx, a, b, buf)
