@@ -119,6 +119,26 @@ func TestReplaced(t *testing.T) {
 	}
 }
 
+// TestInside: what the proxy asks for a client elsewhere does not lead to this device
+// itself.
+func TestInside(t *testing.T) {
+	f := newFarm(t)
+	f.put("/f", content(100_000, 21))
+	f.put("/f.sha256", []byte(load.DigestOf(content(100_000, 21)).String()))
+	h := newHosts(t, 1, f.URL+"/** sidecar=.sha256")[0]
+	for want, from := range []string{"192.0.2.7:1234", "127.0.0.1:1234"} {
+		r := httptest.NewRequest(http.MethodGet, f.URL+"/f", nil)
+		r.RemoteAddr = from
+		x := &exchange{w: httptest.NewRecorder(), r: r, url: r.URL}
+		clear(h.asked)
+		before := f.requests("GET", "/f.sha256")
+		h.serve(x)
+		if n := f.requests("GET", "/f.sha256") - before; n != want {
+			t.Errorf("%s: the sidecar was asked for %d times", from, n)
+		}
+	}
+}
+
 // TestUpgrade: a client that goes on with another protocol does so through the proxy.
 func TestUpgrade(t *testing.T) {
 	o := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -257,7 +257,7 @@ func (p *Proxy) serve(x *exchange) {
 	q := sharing.Request{Method: x.r.Method, URL: x.url, Header: x.r.Header}
 	x.d = p.decide(q)
 	if len(x.d.Sidecars) > 0 {
-		p.askSidecars(x.r.Context(), x.d.Sidecars)
+		p.askSidecars(reach(x.r), x.d.Sidecars)
 		q.SidecarsAsked = true
 		x.d = p.decide(q)
 	}
