@@ -3,6 +3,8 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -136,6 +138,27 @@ func TestInside(t *testing.T) {
 		if n := f.requests("GET", "/f.sha256") - before; n != want {
 			t.Errorf("%s: the sidecar was asked for %d times", from, n)
 		}
+	}
+}
+
+// TestInsideKept: nor does a connection that was made for a client of this device.
+func TestInsideKept(t *testing.T) {
+	f := newFarm(t)
+	u := f.put("/f", content(100, 22))
+	h := newHosts(t, 1)[0]
+	if _, _, err := get(h.client(), "GET", u); err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(context.WithValue(t.Context(), others{}, true), http.MethodGet, u, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := h.client().Do(req)
+	if err == nil {
+		resp.Body.Close()
+	}
+	if !errors.Is(err, errInside) {
+		t.Errorf("%v, %v", resp, err)
 	}
 }
 

@@ -49,6 +49,24 @@ func (p *Proxy) transport() *http.Transport {
 	return t
 }
 
+// ways are the ways to servers: connections that were made for this device are not for
+// clients elsewhere.
+type ways struct{ own, others *http.Transport }
+
+// RoundTrip implements http.RoundTripper.
+func (w *ways) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Context().Value(others{}) != nil {
+		return w.others.RoundTrip(req)
+	}
+	return w.own.RoundTrip(req)
+}
+
+// CloseIdleConnections closes what is kept.
+func (w *ways) CloseIdleConnections() {
+	w.own.CloseIdleConnections()
+	w.others.CloseIdleConnections()
+}
+
 // errInside says that a client of elsewhere asks for what only this device reaches.
 var errInside = errors.New("an address of this device itself is not for clients elsewhere")
 

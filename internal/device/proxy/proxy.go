@@ -89,7 +89,7 @@ func (c Config) Validate() error {
 type Proxy struct {
 	cfg    Config
 	pseudo string // by which it knows its own requests again
-	direct *http.Transport
+	direct *ways
 	ctx    context.Context // of what goes on without a client
 	end    context.CancelFunc
 	keep   *keep
@@ -127,7 +127,7 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	p := &Proxy{cfg: cfg, pseudo: "peerload-" + hex.EncodeToString(id[:]), keep: k, asked: map[string]time.Time{},
 		told: map[string]bool{}, entries: map[string]*entry{}, counts: counts{by: map[reason.Code]count{}}}
-	p.direct = p.transport()
+	p.direct = &ways{p.transport(), p.transport()}
 	p.ctx, p.end = context.WithCancel(context.Background())
 	p.learnKept()
 	return p, nil
