@@ -69,6 +69,29 @@ func TestAnew(t *testing.T) {
 	}
 }
 
+// TestIdle: peers get a file for some time after its last client, and for less where
+// nothing tells which content it is.
+func TestIdle(t *testing.T) {
+	f := newFarm(t)
+	h := newHosts(t, 1, f.URL+"/** unsigned")[0]
+	tagged := f.put("/tagged", content(100_000, 23), "ETag", `"a"`)
+	for _, u := range []string{tagged, f.put("/other", content(100_000, 24))} {
+		r := httptest.NewRequest(http.MethodGet, u, nil)
+		r.RemoteAddr = "127.0.0.1:1234"
+		h.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	h.busy.Wait()
+	for _, c := range []struct {
+		later time.Duration
+		open  int
+	}{{0, 2}, {unnamed + time.Second, 1}, {idle - time.Second, 1}, {idle + time.Second, 0}} {
+		h.trim(time.Now().Add(c.later))
+		if n := h.Status().Open; n != c.open {
+			t.Errorf("%s later: %d files are open, want %d", c.later, n, c.open)
+		}
+	}
+}
+
 // TestReplaced: an answer does not go on from the origin with bytes of another content.
 func TestReplaced(t *testing.T) {
 	f := newFarm(t)

@@ -199,7 +199,7 @@ func TestEvict(t *testing.T) {
 			t.Fatalf("%v, %v", resp, err)
 		}
 	}
-	h.trim()
+	h.trim(time.Now())
 	if n, bytes := h.keep.total(); n != 2 || bytes > h.keep.limit {
 		t.Errorf("%d copies of %d bytes", n, bytes)
 	}
@@ -220,7 +220,7 @@ func TestEvict(t *testing.T) {
 		e.used = time.Now().Add(-2 * idle)
 	}
 	h.mu.Unlock()
-	h.trim()
+	h.trim(time.Now())
 	if s := h.Status(); s.Open != 0 || s.Kept != 2 {
 		t.Errorf("%+v", s)
 	}

@@ -26,6 +26,8 @@ const (
 	maxOpen = 64
 	// idle is how long a file is served to peers after its last client.
 	idle = 10 * time.Minute
+	// unnamed is the same for what no tag or date tells apart from another content.
+	unnamed = time.Minute
 )
 
 // meta is what an origin tells of a file beside its bytes.
@@ -89,6 +91,14 @@ func (e *entry) complete() bool {
 	default:
 		return false
 	}
+}
+
+// idleFor is how long it is served to peers after its last client.
+func (e *entry) idleFor() time.Duration {
+	if e.digest.IsZero() && !e.meta.strong() {
+		return unnamed
+	}
+	return idle
 }
 
 // errBusy says that too many files are open.
@@ -225,7 +235,7 @@ func (p *Proxy) finish(e *entry, d sharing.Decision) {
 	e.err = err
 	close(e.done)
 	p.ended(e, err)
-	p.trim()
+	p.trim(time.Now())
 }
 
 // ended reports how the fetching of a file ended.
@@ -259,14 +269,21 @@ func (p *Proxy) release(e *entry) {
 		e.close()
 	}
 	p.keep.use(e.name, e.used)
+	if e.users == 0 {
+		time.AfterFunc(e.idleFor(), func() {
+			if p.ctx.Err() == nil {
+				p.trim(time.Now())
+			}
+		})
+	}
 }
 
 // trim keeps the copies within their bounds: files that nobody has used for long are
 // served no more, and the least recently used are removed.
-func (p *Proxy) trim() {
+func (p *Proxy) trim(now time.Time) {
 	p.mu.Lock()
 	for name, e := range p.entries {
-		if e.users == 0 && e.complete() && time.Since(e.used) > idle && !e.used.IsZero() {
+		if e.users == 0 && e.complete() && now.Sub(e.used) >= e.idleFor() && !e.used.IsZero() {
 			delete(p.entries, name)
 			go e.close()
 		}
