@@ -92,6 +92,30 @@ func TestIdle(t *testing.T) {
 	}
 }
 
+// TestOwnTags: the tag and the date of a file are not those that another server, or
+// another path, has for the same bytes: a client compares them with what it has.
+func TestOwnTags(t *testing.T) {
+	f := newFarm(t)
+	b := content(100_000, 25)
+	const date = "Wed, 01 Jan 2020 00:00:00 GMT"
+	a := f.put("/a", b, "Repr-Digest", reprDigest(b), "ETag", `"1"`, "Last-Modified", date)
+	other := f.put("/components/"+load.DigestOf(b).String()+".app.bin", b)
+	h := newHosts(t, 1)[0]
+	if resp, _, err := get(h.via(t), "GET", a); err != nil || resp.Header.Get("ETag") != `"1"` {
+		t.Fatal(resp, err)
+	}
+	for _, fields := range [][]string{{"If-Modified-Since", "Wed, 01 Jan 2025 00:00:00 GMT"}, {"If-None-Match", `"1"`}} {
+		for _, method := range []string{"GET", "HEAD"} {
+			if resp, _, err := get(h.via(t), method, other, fields...); err != nil || resp.StatusCode != http.StatusOK {
+				t.Errorf("%s %s: %v, %v", method, fields[0], resp, err)
+			}
+			if resp, _, err := get(h.via(t), "GET", a, fields...); err != nil || resp.StatusCode != http.StatusNotModified {
+				t.Errorf("%s of its own: %v, %v", fields[0], resp, err)
+			}
+		}
+	}
+}
+
 // TestReplaced: an answer does not go on from the origin with bytes of another content.
 func TestReplaced(t *testing.T) {
 	f := newFarm(t)

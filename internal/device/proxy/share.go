@@ -343,10 +343,21 @@ func (p *Proxy) share(x *exchange) {
 		p.passFor(x, reason.ProxyFailed)
 		return
 	}
-	if e.meta != (meta{}) {
-		x.meta = e.meta
-	}
+	x.describe(e.meta, e.from.String())
 	p.answer(x, x.meta, e.partBody(ctx, x.d, size))
+}
+
+// describe takes what was told of the same bytes before, unless the origin has just told
+// it. The tag and the date of another URL are none of this one's.
+func (x *exchange) describe(m meta, from string) {
+	u, err := url.Parse(from)
+	switch {
+	case x.meta != (meta{}):
+	case err == nil && sharing.Canonical(u).String() == sharing.Canonical(x.url).String():
+		x.meta = m
+	default:
+		x.meta.Type = m.Type
+	}
 }
 
 // answer sends a file, whole or in parts, as the client asks for it.
@@ -394,7 +405,8 @@ func (p *Proxy) serveHead(x *exchange) {
 		return
 	}
 	p.tell(x)
-	p.answer(x, k.Meta, &body{size: k.Size})
+	x.describe(k.Meta, k.URL)
+	p.answer(x, x.meta, &body{size: k.Size})
 }
 
 // conditions are the fields of a request that depend on what the client has.
