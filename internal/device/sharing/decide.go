@@ -11,6 +11,7 @@ package sharing
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/peerload/peerload/internal/device/reason"
@@ -166,11 +167,30 @@ func Answered(d Decision, q Request, a Answer) Decision {
 		d = d.digest(sum, reason.ProxyByHeader)
 	case d.Verdict == Ask:
 		return d.pass(reason.ProxyNoDigest)
+	case varies(a.Header, q.Header, d.Credentials):
+		return d.pass(reason.ProxyPrivate)
 	}
 	if d.Size >= 0 && d.Size < MinShared {
 		return d.pass(reason.ProxySmall)
 	}
 	return d
+}
+
+// asked are fields that may stand in Vary although the bytes that are asked for here do
+// not depend on them: no coding is asked for, and the others are of pages in browsers.
+var asked = []string{"Accept-Encoding", "Origin", "Access-Control-Request-Headers", "Access-Control-Request-Method"}
+
+// varies reports whether an answer depends on what this client has said of itself,
+// beside credentials where those are shared.
+func varies(answer, request Header, creds bool) bool {
+	by := values(answer, "Vary")
+	for name := range request {
+		told := slices.ContainsFunc(by, func(v string) bool { return strings.EqualFold(v, name) })
+		if told && !slices.Contains(asked, name) && !(creds && slices.Contains(credentials, name)) {
+			return true
+		}
+	}
+	return false
 }
 
 func (d Decision) pass(why reason.Code) Decision {
