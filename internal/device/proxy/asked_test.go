@@ -125,10 +125,10 @@ func TestReplaced(t *testing.T) {
 		byte  bool      // the client asks for a part
 		whole bool      // it gets all
 	}{
-		"the same":                    {"unsigned", [2]string{`"a"`, `"a"`}, false, true},
-		"another tag":                 {"unsigned", [2]string{`"a"`, `"b"`}, false, false},
-		"no tag":                      {"unsigned", [2]string{}, false, false},
-		"a part of what has a digest": {"stream sha256=" + load.DigestOf(content(1<<20, 19)).String(), [2]string{}, true, false},
+		"the same":         {"unsigned", [2]string{`"a"`, `"a"`}, false, true},
+		"another tag":      {"unsigned", [2]string{`"a"`, `"b"`}, false, false},
+		"no tag":           {"unsigned", [2]string{}, false, false},
+		"a part, a digest": {"stream sha256=" + load.DigestOf(content(1<<20, 19)).String(), [2]string{}, true, false},
 	} {
 		put := func(i int, seed uint64) string {
 			if c.tags[i] == "" {
