@@ -65,7 +65,7 @@ var ErrSecret = errors.New("the secret of the replicas is not the one that the s
 type Store interface {
 	SharedFiles(ctx context.Context) ([]postgres.SharedFile, error)
 	PutShared(ctx context.Context, f postgres.SharedFile) (version int64, written bool, err error)
-	Hold(ctx context.Context, name string) (release func(), err error)
+	Hold(ctx context.Context, name string) (held func() error, release func(), err error)
 }
 
 // Config configures Files.
@@ -99,6 +99,9 @@ type Files struct {
 	seal cipher.AEAD
 	disk durable.Writer
 	mu   sync.Mutex
+
+	lock sync.Mutex   // guards held
+	held func() error // of who has the lock in this process; nil: nobody
 }
 
 // known is what a data directory had when it was the same as the database.
@@ -130,7 +133,7 @@ func Open(cfg Config) (*Files, error) {
 // signing, and brings the files here up to date. It is the Shared of a repository
 // and of order keys.
 func (f *Files) Lock() (unlock func(), err error) {
-	release, err := f.cfg.Store.Hold(context.Background(), "keys")
+	held, release, err := f.cfg.Store.Hold(context.Background(), "keys")
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +141,25 @@ func (f *Files) Lock() (unlock func(), err error) {
 		release()
 		return nil, err
 	}
-	return release, nil
+	f.holds(held)
+	return func() { f.holds(nil); release() }, nil
+}
+
+func (f *Files) holds(held func() error) {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	f.held = held
+}
+
+// Held is an error if the lock is not held any more: it ends with its connection to the
+// database, and then another replica may have it.
+func (f *Files) Held() error {
+	f.lock.Lock()
+	defer f.lock.Unlock()
+	if f.held == nil {
+		return errors.New("replica: the lock is not held")
+	}
+	return f.held()
 }
 
 // Keep gives what has changed here to all replicas, keys that were removed too: when it

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
@@ -230,6 +231,39 @@ func TestAlone(t *testing.T) {
 	r.sync(0, 1, 2)
 	all := strings.Repeat("x", each*len(r.all))
 	r.want("keys/order.json", all, all, all)
+}
+
+// TestLost: who loses the lock with the connection learns of it before signing.
+func TestLost(t *testing.T) {
+	r := newRig(t, 2)
+	if err := r.all[0].Held(); err == nil {
+		t.Error("a lock is held that nobody took")
+	}
+	unlock, err := r.all[0].Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.all[0].Held(); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.store.Writes.ExecContext(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_locks "+
+		"WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"); err != nil {
+		t.Fatal(err)
+	}
+	other, err := r.all[1].Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := r.all[0].Held(); !errors.Is(err, domain.ErrAway) {
+			t.Errorf("a lock that was lost is held: %v", err)
+		}
+	}
+	unlock()
+	if err := r.all[1].Held(); err != nil {
+		t.Error(err)
+	}
+	other()
 }
 
 // FuzzState: no text of the state makes reading it panic.

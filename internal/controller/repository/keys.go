@@ -76,6 +76,14 @@ func (r keyring) lock() (unlock func(), err error) {
 	return func() { there(); here() }, nil
 }
 
+// held is an error if another replica may sign by now.
+func (r keyring) held() error {
+	if r.shared == nil {
+		return nil
+	}
+	return r.shared.Held()
+}
+
 // keep gives a change of the keys to the other replicas.
 func (r keyring) keep() error {
 	if r.shared == nil {

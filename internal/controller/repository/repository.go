@@ -87,6 +87,8 @@ type Shared interface {
 	// Lock keeps all other replicas from signing until unlock, and brings the directory
 	// of keys up to date.
 	Lock() (unlock func(), err error)
+	// Held is an error if the lock was lost meanwhile.
+	Held() error
 	// Keep gives a change of that directory to all others.
 	Keep() error
 }

@@ -270,6 +270,45 @@ func TestOldVersionsArePruned(t *testing.T) {
 	}
 }
 
+// alone is the lock of the only replica, which may lose it.
+type alone struct{ lost error }
+
+func (a *alone) Lock() (func(), error) { return func() {}, nil }
+func (a *alone) Held() error           { return a.lost }
+func (a *alone) Keep() error           { return nil }
+
+// TestLostLock: a replica that loses the lock while it copies signs nothing, as another
+// one may have published under the same versions; it may try again.
+func TestLostLock(t *testing.T) {
+	s, lock := publisher.New(t), &alone{}
+	s.Firmware("1")
+	before := s.Tree()
+	repo, err := repository.Open(repository.Config{Dir: s.Dir, Keys: s.Keys, Shared: lock})
+	must(t, err)
+	c, err := load.Describe("a.bin", strings.NewReader("abc"), 3)
+	must(t, err)
+	m := &load.Manifest{Name: "new", Version: "1", Models: []string{"x"}, Components: []load.Component{c}}
+	lost := errors.New("lost")
+	open := func(string) (io.ReadCloser, error) {
+		lock.lost = lost
+		return io.NopCloser(strings.NewReader("abc")), nil
+	}
+	if err := repo.Add(m, open); !errors.Is(err, lost) {
+		t.Errorf("published without the lock: %v", err)
+	}
+	for p, text := range s.Tree() {
+		if strings.HasPrefix(p, "metadata/") && !bytes.Equal(text, before[p]) {
+			t.Errorf("%s was signed without the lock", p)
+		}
+	}
+	lock.lost = nil
+	abc := func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("abc")), nil }
+	must(t, repo.Add(m, abc))
+	if all, err := repo.Loads(); err != nil || len(all) != 2 {
+		t.Errorf("%v, %v", all, err)
+	}
+}
+
 // TestInitIsResumed: Init stopped after any file completes on the next try.
 func TestInitIsResumed(t *testing.T) {
 	for _, lost := range [][]string{{"timestamp.json"}, {"timestamp.json", "1.snapshot.json"},

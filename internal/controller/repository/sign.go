@@ -234,11 +234,16 @@ func sign[T metadata.Roles](m *metadata.Metadata[T], signers []*key) ([]byte, er
 	return m.ToBytes(false)
 }
 
-// write writes a metadata file that devices will accept for its size.
+// write writes a metadata file that devices will accept for its size. Copying
+// components takes long: if the lock of the replicas was lost meanwhile, another one may
+// have published under the same versions.
 func (r *Repository) write(path string, raw []byte, max int64) error {
 	if int64(len(raw)) > max {
 		return fmt.Errorf("%s would have %d bytes, and devices accept %d: the repository has too many loads", path, len(raw),
 			max)
+	}
+	if err := r.keys.held(); err != nil {
+		return err
 	}
 	return r.tree.Write(path, raw)
 }

@@ -62,11 +62,12 @@ func (s *Store) PutShared(ctx context.Context, f SharedFile) (version int64, wri
 const holdTimeout = "60s"
 
 // Hold waits until no other controller of the database holds what is named so, and
-// holds it until release is called, or this process or its connection ends.
-func (s *Store) Hold(ctx context.Context, name string) (release func(), err error) {
+// holds it until release is called, or this process or its connection ends. held is an
+// error once it has ended.
+func (s *Store) Hold(ctx context.Context, name string) (held func() error, release func(), err error) {
 	conn, err := s.Writes.Conn(ctx)
 	if err != nil {
-		return nil, s.failed(err)
+		return nil, nil, s.failed(err)
 	}
 	// The connection ends with the lock, so that no later use has its setting.
 	release = func() {
@@ -79,9 +80,17 @@ func (s *Store) Hold(ctx context.Context, name string) (release func(), err erro
 	}
 	if err != nil {
 		release()
-		return nil, s.failed(err)
+		return nil, nil, s.failed(err)
 	}
-	return release, nil
+	held = func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), connTimeout)
+		defer cancel()
+		if conn.PingContext(ctx) != nil {
+			return s.failed(fmt.Errorf("what was held is lost: %w", driver.ErrBadConn))
+		}
+		return nil
+	}
+	return held, release, nil
 }
 
 // numberOf is the number of a lock by its name.
