@@ -70,6 +70,11 @@ func Fill(ctx context.Context, cfg Config, from *store.DB, told func(store.Carri
 	}
 	err = store.Carry(ctx, from, s.DB, told)
 	if resumed && errors.Is(err, store.ErrDiffers) {
+		// Without the lock another process may have completed the copy, and a controller
+		// may be at work on it by now.
+		if e := conn.PingContext(ctx); e != nil {
+			return errors.Join(fmt.Errorf("postgres: the lock of this copy was lost: %w", e), err)
+		}
 		if err = store.Clear(ctx, s.DB); err == nil {
 			err = store.Carry(ctx, from, s.DB, told)
 		}

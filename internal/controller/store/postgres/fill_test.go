@@ -165,6 +165,52 @@ func TestFillRefuses(t *testing.T) {
 	}
 }
 
+// TestFillAlone: a copy that has lost its lock removes nothing, as another process may
+// have completed it, and a controller may work on it.
+func TestFillAlone(t *testing.T) {
+	from, url := original(t), shared.NewDatabase(t)
+	if err := Fill(t.Context(), Config{URL: url}, from.DB, cutAt(20)); !errors.Is(err, errCut) {
+		t.Fatal(err)
+	}
+	const lose = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid() " +
+		"AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+	db, err := connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	once := false
+	err = Fill(t.Context(), Config{URL: url}, from.DB, func(store.Carried) error {
+		if once {
+			return nil
+		}
+		once = true
+		if _, err := db.ExecContext(t.Context(), lose); err != nil {
+			return err
+		}
+		if err := Fill(t.Context(), Config{URL: url}, from.DB, cutAt(-1)); err != nil {
+			return err
+		}
+		s := openAt(t, url)
+		defer s.Close()
+		return s.Update(t.Context(), func(tx domain.Tx) error {
+			return tx.Profiles().Put(t.Context(), &domain.Profile{Name: "written since"})
+		})
+	})
+	if err == nil {
+		t.Error("two processes have completed one copy")
+	}
+	s := openAt(t, url)
+	defer s.Close()
+	err = s.View(t.Context(), func(tx domain.Tx) error {
+		_, err := tx.Profiles().Get(t.Context(), "written since")
+		return err
+	})
+	if err != nil {
+		t.Errorf("what a controller has written since: %v", err)
+	}
+}
+
 // TestFillCompares: a row of the copy that is missing, another one, of another version
 // or too many is found.
 func TestFillCompares(t *testing.T) {
