@@ -32,6 +32,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/peerload/peerload/internal/controller/store/postgres"
 	"github.com/peerload/peerload/internal/durable"
@@ -129,11 +130,21 @@ func Open(cfg Config) (*Files, error) {
 	return f, err
 }
 
+const (
+	// patience bounds what is asked of a database that does not answer, and holdPatience
+	// the wait for the other replicas, longer than the database lets one wait: who waits
+	// holds locks here, which everything else that signs waits for.
+	patience     = 30 * time.Second
+	holdPatience = 90 * time.Second
+)
+
 // Lock keeps all other replicas from what needs the newest keys alone, such as
 // signing, and brings the files here up to date. It is the Shared of a repository
 // and of order keys.
 func (f *Files) Lock() (unlock func(), err error) {
-	held, release, err := f.cfg.Store.Hold(context.Background(), "keys")
+	ctx, cancel := context.WithTimeout(context.Background(), holdPatience)
+	defer cancel()
+	held, release, err := f.cfg.Store.Hold(ctx, "keys")
 	if err != nil {
 		return nil, err
 	}
@@ -182,6 +193,8 @@ const tries = 10
 func (f *Files) sync(ctx context.Context, removing bool) (changed []string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	dir := filepath.Join(f.cfg.Dir, stateDir)
 	if err := f.disk.MkdirAll(dir, 0o700); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -231,6 +232,51 @@ func TestAlone(t *testing.T) {
 	r.sync(0, 1, 2)
 	all := strings.Repeat("x", each*len(r.all))
 	r.want("keys/order.json", all, all, all)
+}
+
+// bounded is a database that is asked for no longer than a while.
+type bounded struct {
+	*postgres.Store
+	t *testing.T
+}
+
+func (b bounded) asked(ctx context.Context) {
+	if _, ok := ctx.Deadline(); !ok {
+		b.t.Error("a database that does not answer is waited for without end")
+	}
+}
+
+func (b bounded) SharedFiles(ctx context.Context) ([]postgres.SharedFile, error) {
+	b.asked(ctx)
+	return b.Store.SharedFiles(ctx)
+}
+
+func (b bounded) PutShared(ctx context.Context, f postgres.SharedFile) (int64, bool, error) {
+	b.asked(ctx)
+	return b.Store.PutShared(ctx, f)
+}
+
+func (b bounded) Hold(ctx context.Context, name string) (func() error, func(), error) {
+	b.asked(ctx)
+	return b.Store.Hold(ctx, name)
+}
+
+// TestPatience: a database that does not answer holds nobody for ever who holds locks.
+func TestPatience(t *testing.T) {
+	r := newRig(t, 1)
+	r.all[0].cfg.Store = bounded{r.store, t}
+	unlock, err := r.all[0].Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.write(0, "keys/order.json", "one")
+	if err := r.all[0].Keep(); err != nil {
+		t.Error(err)
+	}
+	if err := r.all[0].Held(); err != nil {
+		t.Errorf("the lock ends with the wait for it: %v", err)
+	}
+	unlock()
 }
 
 // TestLost: who loses the lock with the connection learns of it before signing.
