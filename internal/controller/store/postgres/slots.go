@@ -14,29 +14,41 @@ import (
 // slotTimeout bounds the wait for the server: a device waits for its file.
 const slotTimeout = 2 * time.Second
 
+// slotRest is how long a server that did not answer in time is not asked again: those
+// who ask do so one after the other, and each would wait for all before it.
+const slotRest = 10 * time.Second
+
 // Slots are counted over all controllers of a database: each slot is an advisory lock
 // of one connection, so those of a controller that dies are free at once.
 type Slots struct {
 	store *Store
+	now   func() time.Time
 
 	mu   sync.Mutex
 	conn *sql.Conn // nil: there is none
 	held map[int32][]int32
 	// lost are those of held that went with a connection.
 	lost map[slot]bool
+	// rests is until when the server is not asked, and why says for what.
+	rests time.Time
+	why   error
 }
 
 // slot is one by the number of its name and its own.
 type slot struct{ key, number int32 }
 
 // Slots returns slots, of which this controller has none yet. Close gives them back.
-func (s *Store) Slots() *Slots { return &Slots{store: s, held: map[int32][]int32{}} }
+func (s *Store) Slots() *Slots { return &Slots{store: s, now: time.Now, held: map[int32][]int32{}} }
 
 // Take takes one of the first n slots of a name, if one is free; leave gives it back,
 // once. An error says that the database does not answer.
 func (s *Slots) Take(name string, n int) (leave func(), ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.now().Before(s.rests) {
+		return nil, false, s.why
+	}
+	defer func() { s.failed(err) }()
 	ctx, cancel := context.WithTimeout(context.Background(), slotTimeout)
 	defer cancel()
 	if err := s.connect(ctx); err != nil {
@@ -77,6 +89,14 @@ func (s *Slots) leave(o slot) {
 	defer cancel()
 	if _, err := s.conn.ExecContext(ctx, "SELECT pg_advisory_unlock($1::int, $2::int)", o.key, o.number); err != nil {
 		s.drop()
+		s.failed(err)
+	}
+}
+
+// failed lets a server rest that did not answer in time.
+func (s *Slots) failed(err error) {
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.rests, s.why = s.now().Add(slotRest), err
 	}
 }
 

@@ -1,9 +1,13 @@
 package postgres
 
 import (
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/peerload/peerload/internal/controller/store"
 )
 
 // TestSlots: no more slots of a name are taken than there are, over all controllers;
@@ -108,5 +112,50 @@ func TestSlotsReconnect(t *testing.T) {
 	leave()
 	if _, ok, err := b.Take("Kyoto", 1); !ok || err != nil {
 		t.Errorf("a slot that was given back: %v, %v", ok, err)
+	}
+}
+
+// TestSlotsRest: a server that takes connections and says nothing is waited for once, and
+// not by each who asks.
+func TestSlotsRest(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	came := make(chan net.Conn, 10)
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			came <- conn
+		}
+	}()
+	db, err := connect("postgres://nobody@" + ln.Addr().String() + "/none?sslmode=disable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	slots := (&Store{DB: &store.DB{Writes: db, Reads: db, Dialect: dialect()}}).Slots()
+	defer slots.Close()
+	now := time.Now()
+	slots.now = func() time.Time { return now }
+	for _, want := range []int{1, 0, 1} { // connections; while it rests, of two who ask
+		for range 2 - want {
+			if _, ok, err := slots.Take("site", 1); ok || err == nil {
+				t.Errorf("%v, %v", ok, err)
+			}
+		}
+		for range want {
+			(<-came).Close()
+		}
+		if n := len(came); n > 0 {
+			t.Errorf("asked %d times more", n)
+		}
+		if want == 0 {
+			now = now.Add(slotRest)
+		}
 	}
 }
