@@ -6,7 +6,7 @@
 package behind
 
 import (
-	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"time"
@@ -17,8 +17,9 @@ import (
 // headerTimeout is how long a balancer may take to say whom a connection is for.
 const headerTimeout = 10 * time.Second
 
-// errNoAddress says that a connection has no address of the Internet.
-var errNoAddress = errors.New("a connection without an address")
+// errNoAddress says that a connection has no address of the Internet. It is refused, and
+// the listener goes on: any other error would end it.
+var errNoAddress = fmt.Errorf("a connection without an address: %w", proxyproto.ErrInvalidUpstream)
 
 // Listen returns a listener whose connections have the addresses that balancers say, if
 // they come from one of their networks: then they must say it. Of all others nothing is

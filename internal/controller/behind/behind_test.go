@@ -1,10 +1,12 @@
 package behind
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"testing"
 )
 
@@ -63,5 +65,33 @@ func TestListen(t *testing.T) {
 	defer plain.Close()
 	if Listen(plain, nil) != plain {
 		t.Error("without balancers it is another listener")
+	}
+}
+
+// TestNoAddress: a connection without an address of the Internet ends, and the server
+// does not.
+func TestNoAddress(t *testing.T) {
+	at := filepath.Join(t.TempDir(), "s")
+	plain, err := net.Listen("unix", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := Listen(plain, []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := ln.Accept()
+		ended <- err
+	}()
+	conn, err := net.Dial("unix", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if n, err := conn.Read(make([]byte, 1)); n > 0 || err == nil {
+		t.Error("the connection is taken")
+	}
+	ln.Close()
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the server ends with %v", err)
 	}
 }
