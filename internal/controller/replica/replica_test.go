@@ -292,8 +292,9 @@ func TestLost(t *testing.T) {
 	if err := r.all[0].Held(); err != nil {
 		t.Error(err)
 	}
-	if _, err := r.store.Writes.ExecContext(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_locks "+
-		"WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"); err != nil {
+	const lose = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = " +
+		"(SELECT oid FROM pg_database WHERE datname = current_database())"
+	if _, err := r.store.Writes.ExecContext(t.Context(), lose); err != nil {
 		t.Fatal(err)
 	}
 	other, err := r.all[1].Lock()

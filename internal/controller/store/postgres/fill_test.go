@@ -172,8 +172,8 @@ func TestFillAlone(t *testing.T) {
 	if err := Fill(t.Context(), Config{URL: url}, from.DB, cutAt(20)); !errors.Is(err, errCut) {
 		t.Fatal(err)
 	}
-	const lose = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid() " +
-		"AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+	const lose = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' " +
+		"AND pid <> pg_backend_pid() AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 	db, err := connect(url)
 	if err != nil {
 		t.Fatal(err)
