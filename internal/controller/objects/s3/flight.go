@@ -100,14 +100,20 @@ func (b *Bucket) land(as string) {
 	delete(b.flights, as)
 }
 
-// get asks the bucket for a file.
+// get asks the bucket for a file, which says soon whether it has it.
 func (b *Bucket) get(p string) (*minio.Object, minio.ObjectInfo, error) {
-	o, err := b.client.GetObject(context.Background(), b.place.bucket, b.key(p), minio.GetObjectOptions{})
+	ctx, cancel := context.WithCancel(context.Background()) // not of the transfer that follows
+	late := time.AfterFunc(b.patience, cancel)
+	o, err := b.client.GetObject(ctx, b.place.bucket, b.key(p), minio.GetObjectOptions{})
 	if err != nil {
+		cancel()
 		return nil, minio.ObjectInfo{}, b.wrap(err)
 	}
 	info, err := o.Stat()
-	if missing(err) {
+	if !late.Stop() {
+		err = fmt.Errorf("%w: it says nothing for %v", objects.ErrAway, b.patience)
+		b.tell(err)
+	} else if missing(err) {
 		err = fmt.Errorf("%w: %s", os.ErrNotExist, p)
 	} else if err != nil {
 		if err = b.wrap(err); errors.Is(err, objects.ErrAway) {

@@ -131,6 +131,8 @@ type Bucket struct {
 	cfg    Config
 	place  place
 	client *minio.Client
+	// patience is the constant, but in tests.
+	patience time.Duration
 
 	mu      sync.Mutex
 	flights map[string]*flight // by their names in the cache
@@ -145,7 +147,7 @@ func Open(cfg Config) (*Bucket, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	b := &Bucket{cfg: cfg, flights: map[string]*flight{}, names: map[string]*name{}}
+	b := &Bucket{cfg: cfg, patience: patience, flights: map[string]*flight{}, names: map[string]*name{}}
 	b.cfg.CacheSize = cmp.Or(cfg.CacheSize, DefaultCache)
 	b.cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	if b.cfg.Now == nil {

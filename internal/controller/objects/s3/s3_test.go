@@ -323,6 +323,26 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
+// TestSilent: a storage that takes a request and says nothing is away for all who ask for
+// a file that is not here.
+func TestSilent(t *testing.T) {
+	s := newStorage(t)
+	b := open(t, s.config(t))
+	b.patience = 20 * time.Millisecond
+	end := make(chan bool)
+	s.fails(func(http.ResponseWriter, *http.Request, http.Handler) { <-end })
+	defer close(end)
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			if _, err := b.Open(componentOf(large)); !errors.Is(err, objects.ErrAway) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // TestFull: a storage without room is told from one that is away.
 func TestFull(t *testing.T) {
 	s := newStorage(t)
