@@ -171,6 +171,14 @@ func TestGetAsksTheAgent(t *testing.T) {
 	if !strings.Contains(out, `"root":"127.0.78.1:`) || !strings.Contains(out, `"event":"done"`) {
 		t.Errorf("not by the agent: %s", out)
 	}
+	got := filepath.Join(dir, "got")
+	if out, code := run(t, nil, "get", srv.URL+"/tool.bin", "--unsigned", "--state", state, "--linger", "0s",
+		"-o", dir+"/", "--exec", "cp {} "+got); code != 0 {
+		t.Errorf("a command, and a directory as output: %d, %s", code, out)
+	}
+	if b, err := os.ReadFile(got); string(b) != "the tool" {
+		t.Errorf("the command got %q, %v", b, err)
+	}
 	if out, code := run(t, nil, "get", srv.URL+"/gone", "--unsigned", "--state", state,
 		"-o", filepath.Join(dir, "gone")); code != exitNotFound {
 		t.Errorf("a missing file: %d, %s", code, out)

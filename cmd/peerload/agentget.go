@@ -42,6 +42,9 @@ func (f *getFlags) viaAgent(ctx context.Context, r *request, state *status.Dir) 
 		case p.Event != nil:
 			out.event(*p.Event)
 		case p.Final != nil:
+			if f.follower != nil && f.follower.kept {
+				f.follower.file = p.Final.Path // the output may be a directory
+			}
 			out.done(p.Final)
 			out.result(p.Final)
 		case p.Declined != "":
