@@ -416,7 +416,7 @@ var conditions = []string{"If-None-Match", "If-Modified-Since", "If-Match", "If-
 // time which content is meant: what has another tag or date is another one, to this
 // device and to its peers.
 func (p *Proxy) serveAsked(x *exchange, q sharing.Request) {
-	resp, err := p.head(x)
+	resp, err := p.head(x) //nolint:bodyclose // headOf closes it
 	if err == nil {
 		x.meta = metaOf(resp.Header)
 		x.anew = !x.meta.strong()
