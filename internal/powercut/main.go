@@ -46,7 +46,7 @@ var countLine = regexp.MustCompile(`crash states: (\d+), after each of (\d+) ope
 
 // packages are those with such tests.
 var packages = []string{"./internal/device/slot", "./internal/device/fileset", "./internal/device/status",
-	"./internal/device/agent",
+	"./internal/device/agent", "./internal/device/proxy",
 	"./internal/durable", "./trust", "./internal/controller/repository", "./internal/controller/servercert",
 	"./internal/controller/orders"}
 
