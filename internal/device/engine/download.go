@@ -260,6 +260,11 @@ func (d *download) once() (int64, error) {
 		epoch = d.epoch(b)
 	}
 	d.begun, d.until = true, 0
+	if d.piece > 0 && b.End > d.piece {
+		// It knows no range that ends, but may know one that does not: the next
+		// request goes on by one.
+		d.job.dev.servers.narrowed(d.job.dev.now(), d.job.origin())
+	}
 	d.opened(b, epoch)
 	if d.piece > 0 && b.End == d.piece && b.Size > d.piece {
 		return d.inPieces(b)

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -235,6 +236,25 @@ func TestSpread(t *testing.T) {
 					len(content))
 			}
 		}
+	}
+}
+
+// TestRangesWithoutEnd: a server that sends all where a piece is asked for, and breaks
+// off, may still know a range without an end: the download goes on by that.
+func TestRangesWithoutEnd(t *testing.T) {
+	content := random(3<<20, 2)
+	s := newPieceServer(t, content, func(s *pieceServer, w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.Header.Get("Range"), "-") {
+			s.serve(w, r)
+			return
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+		_, _ = w.Write(content[:len(content)/2])
+		panic(http.ErrAbortHandler)
+	})
+	got, err := fetchFrom(t, wide(t, 8), content, byDigest, s.URL)
+	if err != nil || !bytes.Equal(got, content) || s.requests.Load() != 2 {
+		t.Errorf("%d bytes of %d after %d requests, %v", len(got), len(content), s.requests.Load(), err)
 	}
 }
 
