@@ -26,6 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/inprocess"
 	"github.com/peerload/peerload/internal/controller/oidc"
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/rollout"
@@ -158,14 +159,14 @@ func orProblem(mux *http.ServeMux) http.Handler {
 			mux.ServeHTTP(w, r)
 			return
 		}
-		said := &recorder{header: w.Header()}
+		said := inprocess.NewAnswer(w.Header())
 		h.ServeHTTP(said, r)
-		p := problem(said.code, "not-found", "there is nothing at "+r.URL.Path)
-		if said.code == http.StatusMethodNotAllowed {
-			p = problem(said.code, "method", "it takes "+w.Header().Get("Allow"))
+		p := problem(said.Code, "not-found", "there is nothing at "+r.URL.Path)
+		if said.Code == http.StatusMethodNotAllowed {
+			p = problem(said.Code, "method", "it takes "+w.Header().Get("Allow"))
 		}
 		w.Header().Set("Content-Type", "application/problem+json")
-		w.WriteHeader(said.code)
+		w.WriteHeader(said.Code)
 		// The only error is a client that is gone.
 		_ = huma.DefaultJSONFormat.Marshal(w, p)
 	})

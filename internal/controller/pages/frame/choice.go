@@ -1,7 +1,6 @@
 package frame
 
 import (
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -111,11 +110,4 @@ func (v *Visit) With(name, value string) string {
 		return path
 	}
 	return path + "?" + q.Encode()
-}
-
-// response is what the API has answered, for a client.
-func (w *answer) response(r *http.Request) *http.Response {
-	w.WriteHeader(http.StatusOK)
-	return &http.Response{StatusCode: w.code, Status: http.StatusText(w.code), Proto: "HTTP/1.1", ProtoMajor: 1,
-		ProtoMinor: 1, Header: w.header, Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()), Request: r}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/inprocess"
 	"github.com/peerload/peerload/internal/controller/pages/words"
 )
 
@@ -163,9 +164,9 @@ func (d *door) RoundTrip(r *http.Request) (*http.Response, error) {
 		in.Body = http.NoBody
 	}
 	defer in.Body.Close()
-	w := &answer{header: http.Header{}}
+	w := inprocess.NewAnswer(http.Header{})
 	d.api.ServeHTTP(w, in)
-	return w.response(r), nil
+	return w.Response(r), nil
 }
 
 // fail shows why there is no page, or asks to sign in.
@@ -205,29 +206,6 @@ func (v *Visit) Show(name string, data any) error {
 		v.f.cfg.Log.Info("a page was not sent", "error", err)
 	}
 	return nil
-}
-
-// answer keeps what the API answers.
-type answer struct {
-	header http.Header
-	code   int
-	body   bytes.Buffer
-}
-
-// Header implements http.ResponseWriter.
-func (w *answer) Header() http.Header { return w.header }
-
-// WriteHeader implements http.ResponseWriter.
-func (w *answer) WriteHeader(code int) {
-	if w.code == 0 {
-		w.code = code
-	}
-}
-
-// Write implements http.ResponseWriter.
-func (w *answer) Write(b []byte) (int, error) {
-	w.WriteHeader(http.StatusOK)
-	return w.body.Write(b)
 }
 
 // In reports whether the page belongs to a part of the menu, by its path.
