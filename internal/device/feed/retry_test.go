@@ -82,3 +82,53 @@ func TestSilence(t *testing.T) {
 		}
 	})
 }
+
+// sour is the way to a controller that never answers, with the times between tries.
+type sour struct {
+	began time.Time
+	tries []time.Duration
+	end   func()
+}
+
+// RoundTrip implements http.RoundTripper.
+func (s *sour) RoundTrip(*http.Request) (*http.Response, error) {
+	now := time.Now()
+	s.tries = append(s.tries, now.Sub(s.began))
+	if s.began = now; len(s.tries) > 30 {
+		s.end()
+	}
+	return nil, errors.New("no line")
+}
+
+// TestAnswersAreTriedAgain: results that the controller does not take are handed over
+// later and later, up to a bound. By the clock of a bubble.
+func TestAnswersAreTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, end := context.WithCancel(t.Context())
+		way := &sour{began: time.Now(), end: end}
+		d := &done{ch: make(chan string, 1)}
+		f, err := New(Config{State: t.TempDir(), Files: slot.OS{}, Device: one, Do: d.do,
+			Log: slog.New(slog.DiscardHandler), Follow: func(ctx context.Context, _ *Follower) { <-ctx.Done() },
+			Controller: func() (Controller, error) {
+				return Controller{URL: "https://controller", Client: &http.Client{Transport: way}, Secret: secret}, nil
+			}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		for _, l := range []order.Line{keyLine(t, first), beatLine(first, now), orderLine(t, first, "o1", now)} {
+			if err := f.take(l, "https://controller"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.Run(ctx)
+		if len(way.tries) != 31 || len(d.ids) != 1 {
+			t.Fatalf("%d tries for %d results", len(way.tries), len(d.ids))
+		}
+		for i, wait := range way.tries[1:] {
+			if d := min(firstRetry<<min(i, 20), lastRetry); wait < d/2 || wait >= d/2+d {
+				t.Errorf("try %d comes after %v, want %v to %v", i+2, wait, d/2, d/2+d)
+			}
+		}
+	})
+}
