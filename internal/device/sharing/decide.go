@@ -107,7 +107,7 @@ func Decide(rules Rules, known *Known, q Request) Decision {
 		d.Verdict, d.Why = Tunnel, reason.ProxyTunnel
 		return d
 	}
-	rule, ruled := rules.find(q.URL)
+	rule := rules.find(q.URL)
 	d.Stream, d.Credentials = rule.Stream, rule.Credentials
 	switch {
 	case q.Method != "GET" && q.Method != "HEAD":
@@ -121,7 +121,7 @@ func Decide(rules Rules, known *Known, q Request) Decision {
 	at := fromURL(q.URL)
 	if found, ok := known.find(d.Key); ok {
 		d.Size = found.size
-		if !ruled || rule.Digest.IsZero() {
+		if rule.Digest.IsZero() {
 			d = d.digest(found.digest, found.why)
 		}
 	}

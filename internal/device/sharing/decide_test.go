@@ -116,6 +116,10 @@ var examples = []example{
 	// Patterns.
 	{name: "a directory", rules: origin + "/private/** never; " + origin + "/** unsigned", request: origin + "/private/",
 		want: sharing.Pass, why: reason.ProxyNever},
+	{name: "a host and no path", rules: origin + " unsigned", request: origin, want: sharing.Unsigned,
+		why: reason.ProxyUnsigned, key: origin + "/"},
+	{name: "a host and no path is no other path", rules: origin + " unsigned", request: origin + "/fw", want: sharing.Ask,
+		why: reason.ProxyNoDigest},
 	{name: "a line feed", rules: origin + "/private/** never; " + origin + "/** unsigned",
 		request: origin + "/private/a%0Ab", want: sharing.Pass, why: reason.ProxyNever},
 	{name: "an empty port", rules: origin + "/private/** never; *://** unsigned",

@@ -202,6 +202,36 @@ func TestKnownIsBounded(t *testing.T) {
 	}
 }
 
+// TestJoin: what one knows the other knows, too, but nothing that was forgotten.
+func TestJoin(t *testing.T) {
+	var from, k sharing.Known
+	if _, err := learn(t, &from, archive+"/Packages", packages(3)); err != nil {
+		t.Fatal(err)
+	}
+	from.Forget(decided(t, &from, archive+"/pool/p1.deb").Key)
+	k.Join(&from)
+	for i, want := range []sharing.Verdict{sharing.ByDigest, sharing.Ask, sharing.ByDigest} {
+		d := decided(t, &k, fmt.Sprintf("%s/pool/p%d.deb", archive, i))
+		if d.Verdict != want || want == sharing.ByDigest && d.Digest != load.DigestOf(fmt.Append(nil, i)) {
+			t.Errorf("file %d: %+v", i, d)
+		}
+	}
+}
+
+// TestReleaseIsBounded: of a list without end the first lines count.
+func TestReleaseIsBounded(t *testing.T) {
+	const most = 1 << 14
+	var b strings.Builder
+	b.WriteString("SHA256:\n")
+	for i := range most + 10 {
+		fmt.Fprintf(&b, " %s 50000 f%d\n", load.DigestOf(fmt.Append(nil, i)), i)
+	}
+	var k sharing.Known
+	if n, err := learn(t, &k, archive+"/dists/a/Release", b.String()); n != 2*most || err != nil {
+		t.Errorf("%d facts of %d files, %v", n, most, err)
+	}
+}
+
 // FuzzLearn: whatever passes for an index, what is learned of it is beside it, and no
 // more than its bounds is read.
 func FuzzLearn(f *testing.F) {

@@ -138,8 +138,8 @@ func pattern(text string) (*regexp.Regexp, error) {
 	return re, nil
 }
 
-// find returns the first rule that matches a URL.
-func (rs Rules) find(u *url.URL) (r Rule, ok bool) {
+// find returns the first rule that matches a URL, the zero Rule where none does.
+func (rs Rules) find(u *url.URL) Rule {
 	c := Canonical(u)
 	at := c.Scheme + "://" + c.Host + path.Clean(c.Path)
 	if strings.HasSuffix(c.Path, "/") && !strings.HasSuffix(at, "/") {
@@ -147,18 +147,15 @@ func (rs Rules) find(u *url.URL) (r Rule, ok bool) {
 	}
 	for _, r := range rs {
 		if r.match.MatchString(at) {
-			return r, true
+			return r
 		}
 	}
-	return Rule{}, false
+	return Rule{}
 }
 
 // key names the content behind a URL.
 func (r Rule) key(u *url.URL) string {
 	c := Canonical(u)
-	if len(r.Ignore) == 0 || c.RawQuery == "" {
-		return c.String()
-	}
 	var kept []string
 	for part := range strings.SplitSeq(c.RawQuery, "&") {
 		name, _, _ := strings.Cut(part, "=")
