@@ -66,6 +66,10 @@ const updateLock = "SELECT pg_advisory_xact_lock(7018141438172451)"
 // somebody else holds: a device that asks still listens after both.
 const connTimeout = 5 * time.Second
 
+// idleTimeout is how long a connection stays that nobody uses: others may need the
+// server's processes, too.
+const idleTimeout = time.Minute
+
 // alive has the server notice within half a minute that a controller's host or network
 // is gone. What such a connection has locked, all writers for example, is held until
 // then: by default for more than two hours.
@@ -115,7 +119,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	db := stdlib.OpenDB(*to)
 	db.SetMaxOpenConns(cfg.Connections)
-	db.SetMaxIdleConns(cfg.Connections / 2)
+	// All of them stay while they are used: to make one, the server starts a process.
+	db.SetMaxIdleConns(cfg.Connections)
+	db.SetConnMaxIdleTime(idleTimeout)
 	if err := migrate(ctx, db); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

@@ -2,8 +2,35 @@ package postgres
 
 import (
 	"net/url"
+	"sync"
 	"testing"
+
+	"github.com/peerload/peerload/internal/controller/domain"
 )
+
+// TestConnectionsStay: while many ask, no connection ends for having nothing to do at
+// this moment: the server would start a process for each of the next ones.
+func TestConnectionsStay(t *testing.T) {
+	s := openAt(t, shared.NewDatabase(t))
+	defer s.Close()
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			for range 20 {
+				if err := s.View(t.Context(), func(tx domain.Tx) error {
+					_, err := tx.Devices().List(t.Context(), domain.DeviceFilter{}, domain.Page{Limit: 1})
+					return err
+				}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if stats := s.Reads.Stats(); stats.MaxIdleClosed > 0 || stats.OpenConnections < 2 {
+		t.Errorf("%+v", stats)
+	}
+}
 
 // with adds a setting of the server to the URL of a database.
 func with(t *testing.T, database, name, value string) string {
