@@ -69,7 +69,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := create(cfg.Path); err != nil {
 		return nil, err
 	}
-	writes, err := connect(cfg, "immediate", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)")
+	writes, err := connect(cfg, "immediate", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
+		"cache_size(-"+writerCache+")", "wal_autocheckpoint("+checkpointAt+")")
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +84,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := indexTexts(ctx, writes); err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}
-	reads, err := connect(cfg, "deferred", "query_only(1)")
+	reads, err := connect(cfg, "deferred", "query_only(1)", "cache_size(-"+readerCache+")")
 	if err != nil {
 		return nil, errors.Join(err, writes.Close())
 	}
@@ -93,6 +94,16 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		Dialect: store.Dialect{Name: "sqlite", Full: full, Away: locked,
 			Texts: map[string]string{"devices": "devices_text"}}}}, nil
 }
+
+const (
+	// writerCache and readerCache are how much of the database a connection keeps in
+	// memory, in KiB: the upper pages of the indices that it walks, and what a
+	// transaction writes. SQLite's own 2 MB are too little for 100,000 devices.
+	writerCache, readerCache = "32768", "8192"
+	// checkpointAt is how many pages the log gets before they are copied into the file:
+	// of a page that was written twice meanwhile, only the last is. They are 32 MB.
+	checkpointAt = "8192"
+)
 
 // textIndex finds devices by any part of their texts. It is no table of the schema: it
 // follows from devices, and only this database has it.
