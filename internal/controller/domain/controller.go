@@ -61,7 +61,8 @@ type Config struct {
 	// it is small, and asked for long after.
 	AuditLife time.Duration
 	// HistoryPerDevice bounds the entries of one device, so that one that fails
-	// all the time does not fill the disk. 0 means 1,000.
+	// all the time does not fill the disk; there may be a few per cent more for a
+	// while. 0 means 1,000.
 	HistoryPerDevice int
 	// MaxDevices bounds the devices that register or enrol by themselves, so
 	// that invented names cannot fill the disk. 0 means 100,000.

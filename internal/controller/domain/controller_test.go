@@ -360,6 +360,21 @@ func TestReportsAreBounded(t *testing.T) {
 	}
 }
 
+// TestLongHistory: the history of a device that reports for ever stays near its bound,
+// although not every report has it trimmed.
+func TestLongHistory(t *testing.T) {
+	const bound = 60
+	r := newRig(t, func(c *domain.Config) { c.HistoryPerDevice = bound })
+	device := r.enrol(phone1)
+	for i := range 5 * bound {
+		r.ok(r.Report(r.ctx, device, report.Device{Schema: 1, State: "idle", Boot: fmt.Sprint(i)}))
+	}
+	h, err := r.History(r.ctx, device, domain.HistoryFilter{Device: phone1}, domain.Page{})
+	if err != nil || h.Total < bound || h.Total > 2*bound {
+		t.Errorf("%d entries, %v", h.Total, err)
+	}
+}
+
 // TestModels: rows are added, take the place of built-in ones, and go again;
 // devices follow.
 func TestModels(t *testing.T) {

@@ -3,6 +3,7 @@ package domain
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"math"
 	"slices"
@@ -139,14 +140,16 @@ func (c *Controller) learn(ctx context.Context, tx Tx, d Device, r report.Device
 	return tx.Devices().Put(ctx, &d)
 }
 
-// remember writes entries of the history.
+// remember writes entries of the history. To find the oldest that stays of a device is
+// to walk over all that stay, so only some entries have it done: a history is a few per
+// cent longer than its bound for a while.
 func (c *Controller) remember(ctx context.Context, tx Tx, entries []HistoryEntry) error {
 	if err := tx.History().AppendAll(ctx, entries); err != nil {
 		return err
 	}
 	trimmed := ""
 	for _, e := range entries { // those of a device stand together
-		if e.Device == trimmed {
+		if e.Device == trimmed || !c.trims(e.ID) {
 			continue
 		}
 		trimmed = e.Device
@@ -155,6 +158,14 @@ func (c *Controller) remember(ctx context.Context, tx Tx, entries []HistoryEntry
 		}
 	}
 	return nil
+}
+
+// trims reports whether an entry is one of those that have the history of its device
+// trimmed: one of as many as are a twentieth of the bound.
+func (c *Controller) trims(id string) bool {
+	h := fnv.New32a()
+	h.Write([]byte(id)) // it never fails
+	return h.Sum32()%uint32(max(c.cfg.HistoryPerDevice/20, 1)) == 0
 }
 
 // tell tells whoever is to be told of devices that have reported.
