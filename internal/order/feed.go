@@ -5,6 +5,25 @@ import (
 	"encoding/json"
 )
 
+// Enrolled is the answer to a device that has enrolled.
+type Enrolled struct {
+	// OrderKey is the key in use, for the device to pin: see ParseKey. An older controller
+	// leaves it out, and one that cannot use its key: the first feed brings it then.
+	OrderKey json.RawMessage `json:"order_key,omitempty" doc:"the key that orders are signed with, for the device to pin"`
+}
+
+// ParseEnrolled reads the answer to an enrolment; that of an older controller is empty.
+// Errors match ErrMalformed.
+func ParseEnrolled(text []byte) (e Enrolled, err error) {
+	if text = bytes.TrimSpace(text); len(text) == 0 {
+		return Enrolled{}, nil
+	}
+	if err := json.Unmarshal(text, &e); err != nil {
+		return Enrolled{}, malformed("%v", err)
+	}
+	return e, nil
+}
+
 // Hello asks for a feed.
 type Hello struct {
 	// KeyVersion is that of the key which the device has pinned, 0 for none.

@@ -284,6 +284,7 @@ func FuzzLine(f *testing.F) {
 		}
 		f.Add(b)
 	}
+	f.Add([]byte(`{"order_key":{"version":1,"public":"AA=="}}`))
 	f.Add([]byte(`{"acks":[{"order":"a","device":"SEP000000000001","code":"AA=="}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		l, err := order.ParseLine(b)
@@ -299,6 +300,9 @@ func FuzzLine(f *testing.F) {
 			}
 		}
 		if _, err := order.ParseAcks(b); err != nil && !errors.Is(err, order.ErrMalformed) {
+			t.Errorf("an error of no kind: %v", err)
+		}
+		if _, err := order.ParseEnrolled(b); err != nil && !errors.Is(err, order.ErrMalformed) {
 			t.Errorf("an error of no kind: %v", err)
 		}
 	})

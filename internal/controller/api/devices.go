@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/report"
 )
 
@@ -139,12 +140,12 @@ func (s *Server) devices() {
 
 // deviceSide registers the operations that devices call.
 func (s *Server) deviceSide() {
-	huma.Register(s.api, quiet(op(http.MethodPost, "/enrol", "enrol", "Give a device its identity", needEnrol)),
-		func(ctx context.Context, in *struct{ Body Enrolment }) (*struct{}, error) {
+	huma.Register(s.api, does(op(http.MethodPost, "/enrol", "enrol", "Give a device its identity", needEnrol)),
+		func(ctx context.Context, in *struct{ Body Enrolment }) (*plain[order.Enrolled], error) {
 			c := callerOf(ctx)
-			return nothing(s, ctx, 0, s.ctl.Enrol(ctx,
-				domain.EnrolRequest{Device: in.Body.Device, Model: in.Body.Model, Secret: in.Body.Secret, Token: c.secret,
-					From: c.from}))
+			err := s.ctl.Enrol(ctx, domain.EnrolRequest{Device: in.Body.Device, Model: in.Body.Model,
+				Secret: in.Body.Secret, Token: c.secret, From: c.from})
+			return answer(s, ctx, order.Enrolled{OrderKey: s.cfg.Orders.ToPin()}, err)
 		})
 	huma.Register(s.api, op(http.MethodGet, "/devices/{device}/desired", "get-desired",
 		"What a device should be and do, and why", needSelf),

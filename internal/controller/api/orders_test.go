@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,10 @@ func TestOrders(t *testing.T) {
 			}
 			got = append(got, o)
 		}
+	}
+	if text, _ := s.want(200, "GET", "/order-key", nil); !reflect.DeepEqual(decode[orders.KeyState](t, text),
+		orders.KeyState{Version: key.Version, Public: s.pinned.Public}) || !s.pinned.Public.Equal(key.Public) {
+		t.Errorf("the devices were given %+v when they enrolled, and now there is %s", s.pinned, text)
 	}
 	if len(got) != 1 || got[0].ID != id || got[0].Lines == 0 {
 		t.Fatalf("%+v", got)

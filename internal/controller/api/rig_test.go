@@ -17,6 +17,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/services"
+	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/internal/testkit/freshdb"
 )
 
@@ -31,6 +32,8 @@ type rig struct {
 	tokens map[domain.Role]string
 	// devices by name, their secrets.
 	devices map[string]string
+	// pinned is the order key that they were given when they enrolled.
+	pinned order.Key
 }
 
 const (
@@ -91,8 +94,11 @@ func newRig(t *testing.T) *rig {
 		s.devices[name] = "secret-of-" + name + "-0123456789abcdef"
 		code, body, _ := s.call("POST", Prefix+"/enrol", key.Secret,
 			map[string]string{"device": name, "model": "linux-arm", "secret": s.devices[name]})
-		if code != 204 {
+		if code != 200 {
 			t.Fatalf("enrol: %d %s", code, body)
+		}
+		if s.pinned, err = order.ParseKey(decode[order.Enrolled](t, body).OrderKey); err != nil {
+			t.Fatal(err)
 		}
 	}
 	return s

@@ -3,6 +3,7 @@ package orders
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -478,6 +479,20 @@ func (s *Service) Key(_ context.Context, a domain.Actor) (KeyState, error) {
 		return KeyState{}, err
 	}
 	return KeyState{f.Version, f.key().Public}, nil
+}
+
+// ToPin is the order key for a device that enrols, as order.ParseKey reads it; nil while
+// the key cannot be used: the device then pins it at its first feed.
+func (s *Service) ToPin() json.RawMessage {
+	f, err := s.keys.current()
+	if err != nil {
+		return nil
+	}
+	text, err := f.key().Marshal()
+	if err != nil {
+		return nil
+	}
+	return text
 }
 
 // RotateKey makes the next order key. Devices learn it with their next connection,

@@ -41,7 +41,7 @@ func TestRealm(t *testing.T) {
 	realmsuite.Add(f.Samples, Request{Kind: kind, All: true}, Request{Kind: kind, Site: realmsuite.Osaka},
 		Request{Kind: kind, Profile: "desks"}, Request{Kind: kind, Devices: []string{realmsuite.Outside, realmsuite.Own}})
 	realmsuite.Run(t, f, func(cfg domain.Config) any { return of(cfg) }, "Answer", "Carries", "Feed", "Prune", "Run",
-		"Told", "Untold")
+		"ToPin", "Told", "Untold")
 }
 
 // TestLimitedLater: who is limited to a site after he has sent an order sees how its

@@ -21,6 +21,7 @@ import (
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
+	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
 )
@@ -63,7 +64,7 @@ func (r *reporter) send(ctx context.Context, name string, status report.Device) 
 		return err
 	}
 	path := fmt.Sprintf(checkInPath, name)
-	if err = post(ctx, client, c, path, secret, status); !errors.Is(err, errUnknown) {
+	if _, err = post(ctx, client, c, path, secret, status); !errors.Is(err, errUnknown) {
 		return err
 	}
 	if c.TokenFile == "" {
@@ -73,12 +74,29 @@ func (r *reporter) send(ctx context.Context, name string, status report.Device) 
 	if err != nil {
 		return fmt.Errorf("token-file: %w", err)
 	}
-	if err := post(ctx, client, c, enrolPath, strings.TrimSpace(string(token)),
-		enrolment{name, c.Model, secret}); err != nil {
+	text, err := post(ctx, client, c, enrolPath, strings.TrimSpace(string(token)), enrolment{name, c.Model, secret})
+	if err != nil {
 		return fmt.Errorf("enrol: %w", err)
 	}
 	r.daemon.log.Info("enrolled with the controller", "controller", c.Controller)
-	return post(ctx, client, c, path, secret, status)
+	if err := r.daemon.pinOrderKey(text, c.Controller); err != nil {
+		r.daemon.log.Warn("the order key of the enrolment is not pinned: the first connection for orders brings it",
+			"error", err)
+	}
+	_, err = post(ctx, client, c, path, secret, status)
+	return err
+}
+
+// pinOrderKey pins the order key of the answer to an enrolment. An older controller gives none.
+func (d *Daemon) pinOrderKey(text []byte, controller string) error {
+	if d.feed == nil {
+		return nil
+	}
+	e, err := order.ParseEnrolled(text)
+	if err != nil {
+		return err
+	}
+	return d.feed.Enrolled(e, controller)
 }
 
 // enrolment is the request with which a device enrols.
@@ -88,32 +106,32 @@ type enrolment struct {
 	Secret string `json:"secret"`
 }
 
-// post sends a JSON text with a bearer token.
-func post(ctx context.Context, client *http.Client, c Config, path, bearer string, body any) error {
+// post sends a JSON text with a bearer token, and returns the beginning of the answer.
+func post(ctx context.Context, client *http.Client, c Config, path, bearer string, body any) ([]byte, error) {
 	b, err := json.Marshal(body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.Controller, "/")+"/"+path,
 		bytes.NewReader(b))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+bearer)
 	res, err := client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer res.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 1000))
 	switch {
 	case res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden:
-		return fmt.Errorf("%w: it answers %s: %.300s", errUnknown, res.Status, text)
+		return nil, fmt.Errorf("%w: it answers %s: %.300s", errUnknown, res.Status, text)
 	case res.StatusCode >= 300:
-		return fmt.Errorf("the controller answers %s: %.200s", res.Status, text)
+		return nil, fmt.Errorf("the controller answers %s: %.200s", res.Status, text)
 	}
-	return nil
+	return text, nil
 }
 
 // maxToken bounds a token or secret in a file, in bytes.

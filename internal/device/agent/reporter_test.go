@@ -2,10 +2,13 @@ package agent
 
 import (
 	"context"
+	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -29,6 +32,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/services"
+	"github.com/peerload/peerload/internal/device/feed"
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/testkit/freshdb"
@@ -296,6 +300,8 @@ type fake struct {
 	away    bool
 	known   map[string]string // secrets by device
 	reports []report.Device
+	// enrolled is what the answer to an enrolment says, "" for nothing.
+	enrolled string
 }
 
 // ServeHTTP implements http.Handler.
@@ -312,6 +318,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/api/v1/enrol" && bearer == "site-key" &&
 		json.NewDecoder(r.Body).Decode(&e) == nil && len(e.Secret) >= 32:
 		f.known[e.Device] = e.Secret
+		_, _ = io.WriteString(w, f.enrolled)
 	case f.known[name] != "" && f.known[name] == bearer && json.NewDecoder(r.Body).Decode(&d) == nil:
 		f.reports = append(f.reports, d)
 	default:
@@ -430,7 +437,7 @@ func TestRedirectedController(t *testing.T) {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL+"/"+enrolPath, status)
 		}))
-		err := post(t.Context(), client, Config{Controller: srv.URL}, enrolPath, "site-key",
+		_, err := post(t.Context(), client, Config{Controller: srv.URL}, enrolPath, "site-key",
 			enrolment{"SEP000000000001", "CP-7961G", strings.Repeat("s", 64)})
 		srv.Close()
 		if err == nil || !strings.Contains(err.Error(), http.StatusText(status)) {
@@ -545,4 +552,25 @@ func (r *runner) lastSaid(t *testing.T, c *domain.Controller) time.Time {
 		t.Fatalf("%+v, %v", row, err)
 	}
 	return row.State.Reported
+}
+
+// TestKeyOfTheEnrolment: a device pins the order key of the answer to its enrolment, and
+// believes no other that a feed brings then.
+func TestKeyOfTheEnrolment(t *testing.T) {
+	t.Parallel()
+	f := &fake{known: map[string]string{}, enrolled: `{"order_key":{"version":7,"key":"` +
+		base64.StdEncoding.EncodeToString(make([]byte, ed25519.PublicKeySize)) + `"}}`}
+	srv := httptest.NewServer(f)
+	defer srv.Close()
+	d := newDepot(t)
+	d.provision(withSharing("", ""))
+	cfg := newSubnet(t).config(d, "CP-7961G")
+	cfg.Controller, cfg.TokenFile = srv.URL, filepath.Join(t.TempDir(), "token")
+	write(t, cfg.TokenFile, "site-key\n")
+	start(t, cfg)
+	until(t, "a report", func() bool { return len(f.heard()) > 0 })
+	text, err := os.ReadFile(filepath.Join(cfg.State, feed.KeyName))
+	if err != nil || !strings.Contains(string(text), `"version": 7`) {
+		t.Errorf("pinned is %q, %v", text, err)
+	}
 }

@@ -138,6 +138,41 @@ func TestPin(t *testing.T) {
 	}
 }
 
+// The key of the answer to an enrolment is pinned as the first of a feed would be, and
+// what the feed brings then does not take its place.
+func TestPinnedAtEnrolment(t *testing.T) {
+	dir := t.TempDir()
+	answer := order.Enrolled{OrderKey: keyLine(t, first).Key}
+	f := open(t, dir, &done{}, Controller{})
+	for _, c := range []struct {
+		answer order.Enrolled
+		url    string
+	}{{order.Enrolled{}, "https://controller"}, {answer, "http://controller"}} {
+		if err := f.Enrolled(c.answer, c.url); err != nil || f.key.Version != 0 {
+			t.Errorf("%s: %v, version %d", c.url, err, f.key.Version)
+		}
+	}
+	if err := f.Enrolled(order.Enrolled{OrderKey: []byte("{}")}, "https://controller"); err == nil || f.key.Version != 0 {
+		t.Errorf("no key is pinned as one: %v", err)
+	}
+	if err := f.Enrolled(answer, "https://controller"); err != nil {
+		t.Fatal(err)
+	}
+	f = open(t, dir, &done{}, Controller{})
+	if err := f.take(keyLine(t, second), local); err != nil || !f.key.Public.Equal(first.Public()) {
+		t.Errorf("the feed's key took its place: %v", err)
+	}
+	if err := f.Enrolled(order.Enrolled{OrderKey: keyLine(t, second).Key}, local); err != nil ||
+		!f.key.Public.Equal(first.Public()) {
+		t.Errorf("the key of another enrolment took its place: %v", err)
+	}
+	select {
+	case <-f.Pinned():
+	default:
+		t.Error("nobody is told")
+	}
+}
+
 // failing is a file system on which the key cannot be read at the moment.
 type failing struct{ slot.OS }
 

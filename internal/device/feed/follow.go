@@ -189,6 +189,16 @@ func (f *Follower) take(l order.Line, controller string) error {
 	return nil // of a newer controller
 }
 
+// Enrolled pins the order key that a controller gave this device when it enrolled.
+// Without one, or over a way on which somebody could exchange it, nothing is pinned: the
+// feed brings the key. One that is pinned stays.
+func (f *Follower) Enrolled(e order.Enrolled, controller string) error {
+	if len(e.OrderKey) == 0 || !pinnable(controller) {
+		return nil
+	}
+	return f.first(e.OrderKey, controller)
+}
+
 // first pins the first key: over TLS, or from this very host.
 func (f *Follower) first(text []byte, controller string) error {
 	f.mu.Lock()
