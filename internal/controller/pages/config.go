@@ -11,7 +11,8 @@ import (
 
 // configTabs are the pages of settings.
 func configTabs(v *frame.Visit) []tab {
-	return []tab{{v.T("Profiles"), "/profiles"}, {v.T("Enterprise"), "/enterprise"}, {v.T("Models"), "/models"}}
+	return []tab{{v.T("Profiles"), "/profiles"}, {v.T("Enterprise"), "/enterprise"}, {v.T("Models"), "/models"},
+		{v.T("Templates"), "/templates"}}
 }
 
 // assigned is a load or a release in a cell.

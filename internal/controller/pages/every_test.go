@@ -22,7 +22,8 @@ var everyPage = []string{"/", "/devices", "/devices?state=failed", "/devices?tex
 	"/loads", "/loads/new", "/loads/verify", "/loads/edge-2.0", "/loads/edge-2.0/retire", "/loads/edge-2.0/from",
 	"/releases", "/releases/new", "/releases/2026.11", "/releases/2026.11/edit", "/filesets", "/filesets/tones-1",
 	"/filesets/new", "/orders", "/orders/new?all=yes", "/orders/new?device=SEP000000000001", "ORDER", "/bulk", "JOB",
-	"JOB/undo",
+	"JOB/undo", "/bulk/query", "/bulk/query?site=Kyoto&text=Desk", "/templates", "/templates/new", "/templates/desk",
+	"/templates/desk/edit", "/templates/desk/delete", "/loads/unsigned",
 	"/audit", "/users", "/users/new", "/users/admin", "/users/admin/edit", "/tokens", "/tokens/new", "/enrolments",
 	"/enrolments/new", "/webhooks", "/webhooks/new", "/webhooks/pager", "/trust", "/trust/targets/rotate", "/account",
 	"/account/password"}

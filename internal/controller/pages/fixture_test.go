@@ -69,6 +69,9 @@ func (s *rig) work(text func() string) {
 	s.job = must(c.CreateJob(ctx, client.JobRequest{Name: "phones.csv " + short(text()), Table: []byte(table),
 		JobOptions: client.JobOptions{SkipBad: true}})).ID
 	s.steps()
+	profile := "lobby"
+	must(c.PutTemplate(ctx, "desk", "For desks "+short(text()), client.DeviceChange{Profile: &profile,
+		Settings: client.SettingsChange{Set: map[string]string{"wan-limit": "300k"}, Unset: []string{"timing"}}}))
 	must(c.Webhooks.Create(ctx, "pager", client.NewWebhook{
 		URL: "https://hooks.example.com/x?y=" + url.QueryEscape(text())}))
 	must(c.Enrolments.Create(ctx, "Lobby "+short(text()), client.NewEnrolment{SiteKey: true}))

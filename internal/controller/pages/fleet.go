@@ -148,7 +148,7 @@ func fleet(v *frame.Visit) error {
 		return err
 	}
 	p.export = url.Values{}
-	for _, name := range []string{"text", "model", "site", "profile"} {
+	for _, name := range findNames {
 		if is := v.Query(name); is != "" {
 			p.export.Set(name, is)
 		}
@@ -222,6 +222,16 @@ func (p fleetPage) Orderable() bool {
 		return (f.Name == "failed" || f.Name == "silent") && f.Value != ""
 	})
 }
+
+// Queryable reports whether a bulk change finds the same devices.
+func (p fleetPage) Queryable() bool {
+	return !slices.ContainsFunc(p.Filters, func(f frame.Field) bool {
+		return f.Value != "" && !slices.Contains(findNames, f.Name)
+	})
+}
+
+// ChangeAll is the address of a change of all that match.
+func (p fleetPage) ChangeAll() string { return "/bulk/query?" + p.export.Encode() }
 
 // Narrow reports whether more is asked for than a text.
 func (p fleetPage) Narrow() bool {

@@ -96,11 +96,17 @@ func configPages(f *frame.Frame) {
 	form(f, "/models/new", newModel)
 	f.Page("GET /models/{model}", modelThing)
 	form(f, "/models/{model}/delete", deleteModel)
+	f.Page("GET /templates", templateList)
+	form(f, "/templates/new", newTemplate)
+	f.Page("GET /templates/{template}", templateThing)
+	form(f, "/templates/{template}/edit", editTemplate)
+	form(f, "/templates/{template}/delete", deleteTemplate)
 }
 
 func softwarePages(f *frame.Frame) {
 	f.Page("GET /loads", loadList)
 	form(f, "/loads/new", newLoad)
+	form(f, "/loads/unsigned", unsignedLoad)
 	form(f, "/loads/verify", verifyLoads)
 	f.Page("GET /loads/{load}", loadThing)
 	form(f, "/loads/{load}/retire", retireLoad)
@@ -125,6 +131,7 @@ func workPages(f *frame.Frame) {
 	f.Page("GET /bulk", bulk)
 	f.Page("POST /bulk/plan", planBulk)
 	f.Page("POST /bulk/run", runBulk)
+	form(f, "/bulk/query", bulkQuery)
 	f.Page("GET /bulk/{job}", bulkJob)
 	form(f, "/bulk/{job}/undo", undoJob)
 	f.Page("GET /audit", audit)

@@ -209,6 +209,7 @@ func newPost(t *testing.T, b *visitor, path string) (*http.Request, error) {
 // Fields of forms as they stand in a page.
 var (
 	versionField = regexp.MustCompile(`name="version" value="([^"]*)"`)
+	hiddenField  = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)"`)
 	orderField   = regexp.MustCompile(`name="order" value="([^"]*)"`)
 	shownField   = regexp.MustCompile(`name="shown" value="([^"]*)"`)
 )

@@ -41,6 +41,8 @@ func loadList(v *frame.Visit) error {
 		Actions: only(may, action{Text: v.T("Add a load"), Path: "/loads/new"}),
 		Empty:   v.T("No load yet. A load has the files that devices of some models run; it is signed when it is added."),
 		Table:   table{Head: []string{v.T("Load"), v.T("Version"), v.T("Models"), v.T("Size"), v.T("State"), v.T("Since")}}}
+	p.Actions = append(p.Actions, only(may, action{Text: v.T("Register an unsigned load"), Path: "/loads/unsigned",
+		Second: true})...)
 	p.Actions = append(p.Actions, only(may && len(rows.Items) > 0, action{Text: v.T("Check all"), Path: "/loads/verify",
 		Second: true})...)
 	for _, l := range rows.Items {
@@ -178,6 +180,28 @@ func newLoad(v *frame.Visit) error {
 	}
 	v.Say(v.T("It is signed and published. Devices get it once it is assigned, or by a rollout."), "")
 	return v.Go(frame.At(strings.TrimPrefix(to, "/"), name))
+}
+
+// unsignedLoad makes a classic load known whose files somebody else serves.
+func unsignedLoad(v *frame.Visit) error {
+	models, err := modelOptions(v)
+	if err != nil {
+		return err
+	}
+	f := frame.Form{Title: v.T("Register an unsigned load"), Action: "/loads/unsigned", Back: "/loads",
+		Button: v.T("Register it"),
+		Intro: v.T("Its files are on a server already, and nobody signs them.") + " " +
+			v.T("Devices run it only where the setting for unsigned loads is on."),
+		Fields: []frame.Field{{Name: "name", Label: v.T("Name"), Required: true,
+			Help: v.T("That of its .loads file, without the ending.")},
+			{Name: "models", Label: v.T("Models"), Kind: "select", Many: true, Required: true, Options: models},
+			{Name: "components", Label: v.T("Files"), Kind: "area",
+				Help: v.T("One in a line, in the order of the .loads file. Empty: not known.")}}}
+	return save(v, f, func() (string, error) {
+		l, err := v.API.RegisterLoad(v.Context(), v.Form("name"), v.R.PostForm["models"],
+			strings.Fields(v.Form("components")))
+		return frame.At("loads", l.Name), err
+	})
 }
 
 func releaseList(v *frame.Visit) error {

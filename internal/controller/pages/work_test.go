@@ -188,3 +188,86 @@ func TestAccountPages(t *testing.T) {
 	b.post("/account/sign-out").want(t, 200, "Sign in")
 	b.get("/").want(t, 401)
 }
+
+// Templates are made, changed and deleted; what they say comes back into the form.
+func TestTemplatePages(t *testing.T) {
+	s := newRig(t)
+	s.fleetOf("")
+	b := s.user("operator")
+	b.get("/templates").want(t, 200, "desk", "lobby", "wan-limit: 300k", "timing: not set")
+	b.get("/templates/desk").want(t, 200, "For desks", "300k")
+	b.get("/templates/desk/edit").want(t, 200, "wan-limit=300k\n-timing", `value="lobby" selected`)
+	b.post("/templates/desk/edit", "note", "For rooms", "set_settings", "wan-limit: 5").want(t, 422,
+		"neither name=value nor -name: wan-limit: 5", `value="For rooms"`)
+	b.post("/templates/desk/edit", "note", "For rooms", "set_site", "Osaka", "set_profile", "", "set_model", "-",
+		"set_settings", "wan-limit = 600k\n").want(t, 200, "For rooms", "Osaka", "600k", "!timing")
+	is := must(templateOf(t, s, "desk"))
+	if c := is.Change; c.Model != nil || c.Profile == nil || *c.Profile != "" || *c.Site != "Osaka" ||
+		len(c.Settings.Unset) != 0 || c.Settings.Set["wan-limit"] != "600k" {
+		t.Errorf("%+v", c)
+	}
+	b.post("/templates/new", "name", "empty").want(t, 422, "a template says something", `value="empty"`)
+	b.post("/templates/new", "name", "room", "set_site", "Kyoto").want(t, 200, "Kyoto")
+	b.post("/templates/room/delete").want(t, 200, "!/templates/room\"", "/templates/desk\"")
+	b.get("/templates/room").want(t, 404)
+	v := s.user("viewer")
+	v.get("/templates").want(t, 200, "!New template")
+	v.get("/templates/desk").want(t, 200, "!/edit", "!/delete")
+	v.post("/templates/desk/delete").want(t, 403)
+}
+
+// templateOf is a template as the API has it.
+func templateOf(t *testing.T, s *rig, name string) (client.Template, error) {
+	for is, err := range s.api.Templates.List(t.Context(), client.Filter{}) {
+		if err != nil || is.Name == name {
+			return is, err
+		}
+	}
+	return client.Template{}, client.NotFound
+}
+
+// All devices that a search finds are changed, and get back what they had.
+func TestBulkQuery(t *testing.T) {
+	s := newRig(t)
+	s.fleetOf("")
+	b := s.user("operator")
+	b.get("/devices?site=Kyoto&text=Desk").want(t, 200, "/bulk/query?site=Kyoto&amp;text=Desk")
+	b.get("/devices?state=failed").want(t, 200, "!/bulk/query")
+	b.get("/bulk/query?site=Kyoto&text=Desk").want(t, 200, `value="Kyoto" selected`, `value="Desk"`)
+	b.post("/bulk/query", "site", "Kyoto", "set_settings", "wan-limit=many").want(t, 200,
+		"0 changed, 0 as they are, 6 refused",
+		"is not a number of bytes", "!Change 0 devices", `href="/bulk/query"`)
+	b.post("/bulk/query", "site", "Kyoto").want(t, 422, "Choose something to change",
+		`aria-describedby="h-set_model e-set_model"`)
+	p := b.post("/bulk/query", "site", "Kyoto", "text", "Desk", "set_profile", "-", "set_settings",
+		"wan-limit=700k").want(t, 200, "5 lines: 0 made, 5 changed", "SEP000000000001", "!SEP000000000002", "700k",
+		"Change 5 devices")
+	if d := must(s.api.Devices.Get(t.Context(), "SEP000000000001")); d.Settings["wan-limit"] != "" {
+		t.Error("the plan has changed a device")
+	}
+	fields := []string{}
+	for _, m := range hiddenField.FindAllStringSubmatch(p.text, -1) {
+		if m[1] != "csrf" {
+			fields = append(fields, unescape(m[1]), unescape(m[2]))
+		}
+	}
+	p = b.upload("/bulk/run", fields...).want(t, 200, "5 lines", "site Kyoto")
+	s.job = strings.TrimPrefix(p.path, "/bulk/")
+	s.steps()
+	d := must(s.api.Devices.Get(t.Context(), "SEP000000000001"))
+	if d.Settings["wan-limit"] != "700k" || d.Profile != "lobby" {
+		t.Errorf("%+v", d)
+	}
+	s.user("viewer").post("/bulk/query", "site", "Kyoto", "set_settings", "wan-limit=1M").want(t, 403)
+}
+
+// A load that nobody signs becomes known by its name and its files.
+func TestUnsignedLoadPage(t *testing.T) {
+	s := newRig(t)
+	b := s.user("admin")
+	b.get("/loads").want(t, 200, "/loads/unsigned")
+	b.post("/loads/unsigned", "name", "SIP41").want(t, 422, `value="SIP41"`)
+	b.post("/loads/unsigned", "name", "SIP41", "models", "7941", "components", "cnu41.sbn\napps41.sbn").want(t, 200,
+		"not signed", "7941", "cnu41.sbn", "apps41.sbn")
+	s.user("viewer").get("/loads").want(t, 200, "!/loads/unsigned")
+}
