@@ -35,13 +35,15 @@ func audit(v *frame.Visit) (err error) {
 	p.Filters = []frame.Field{{Name: "actor", Label: v.T("Who"), Value: v.Query("actor")},
 		{Name: "action", Label: v.T("What"), Value: v.Query("action"), Help: v.T("For example settings.change.")},
 		{Name: "target", Label: v.T("To what"), Value: v.Query("target"), Help: v.T("For example device SEP001122334455.")},
-		{Name: "since", Label: v.T("Since"), Kind: "date", Value: v.Query("since")}}
+		{Name: "since", Label: v.T("From this day on"), Kind: "date", Value: v.Query("since")}}
 	return v.Show("audit", p)
 }
 
 // Parted reports whether an entry stands for a change of many, which have entries of
 // their own.
-func (auditPage) Parted(e client.AuditEntry) bool { return e.PartOf == "" && len(e.Changes) == 0 }
+func (auditPage) Parted(e client.AuditEntry) bool {
+	return e.PartOf == "" && len(e.Changes) == 0 && !strings.HasPrefix(e.Action, "log")
+}
 
 // Undoable reports whether an entry is of a kind that can be taken back. Whether it can
 // be now, the page that asks says.

@@ -63,6 +63,9 @@ func TestLooks(t *testing.T) {
 					if over := b.Overflow(); over > 0 {
 						t.Errorf("%s: %d pixels are cut off", name, over)
 					}
+					for _, text := range b.Squeezed() {
+						t.Errorf("%s: a few letters wide: %s", name, text)
+					}
 					if px == 1280 || lang == "en" {
 						for _, wrong := range b.Barriers() {
 							t.Errorf("%s: %s", name, wrong)

@@ -261,7 +261,7 @@ func setFields(v *frame.Visit, is client.DeviceChange) (fields []frame.Field, er
 	}
 	return append(fields, description, frame.Field{Name: "set_settings", Label: v.T("Settings of each device"),
 		Kind: "area", Value: strings.Join(lines, "\n"),
-		Help: v.T("One in a line: wan-limit=200k sets one, -wan-limit leaves it to the levels above.")}), nil
+		Help: v.T("One in a line: wan-limit=200k sets one, -wan-limit leaves it to the levels below.")}), nil
 }
 
 // setOf reads the fields of what each of many devices gets.

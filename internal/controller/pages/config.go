@@ -7,6 +7,7 @@ import (
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/pages/frame"
+	"github.com/peerload/peerload/internal/controller/pages/words"
 )
 
 // configTabs are the pages of settings.
@@ -179,10 +180,18 @@ func modelList(v *frame.Visit) error {
 		if m.Custom {
 			row = text(v.T("added"))
 		}
-		p.Table.Rows = append(p.Table.Rows, []cell{link(m.Name, "models", m.Name), text(m.Family), shares, text(m.GroupName),
-			assigned(v, m.Load), row})
+		p.Table.Rows = append(p.Table.Rows, []cell{link(m.Name, "models", m.Name), text(family(v, m.Family)), shares,
+			text(m.GroupName), assigned(v, m.Load), row})
 	}
 	return v.Show("listing", p)
+}
+
+// family is one of models in words: those that are built in have Japanese ones.
+func family(v *frame.Visit, name string) string {
+	if words.Known("family " + name) {
+		return v.T("family " + name)
+	}
+	return name
 }
 
 func modelThing(v *frame.Visit) error {
@@ -205,7 +214,7 @@ func modelThing(v *frame.Visit) error {
 	if !m.Known {
 		p.Intro = v.T("No table has this model: a device reports it.")
 	}
-	p.know(v.T("Family"), text(m.Family))
+	p.know(v.T("Family"), text(family(v, m.Family)))
 	p.know(v.T("Also written"), text(strings.Join(m.Aliases, ", ")))
 	p.know(v.T("Shares with"), text(m.GroupName))
 	p.know(v.T("Load"), assigned(v, m.Load))

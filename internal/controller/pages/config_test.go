@@ -3,6 +3,8 @@ package pages
 import (
 	"strings"
 	"testing"
+
+	"github.com/peerload/peerload/client"
 )
 
 // Sites are made, changed and deleted; what is wrong stands beside its field.
@@ -21,7 +23,12 @@ func TestSitePages(t *testing.T) {
 	b.post("/sites/Kobe/edit", "version", v, "note", "mine", "time_zone", "Asia/Tokyo").want(t, 200, "mine")
 	b.post("/sites/Kobe/edit", "version", v, "note", "later").want(t, 409, "Somebody else has written: mine",
 		`value="later"`)
-	b.get("/sites/Kobe/delete").want(t, 200, "Delete the site Kobe")
+	b.get("/sites/Kobe/delete").want(t, 200, "Delete the site Kobe</button>")
+	b.post("/devices/new", "name", "00:11:22:33:44:55", "model", "7941", "site", "Kobe").want(t, 200)
+	b.get("/sites/Kobe/delete").want(t, 200, "1 devices belong to it", "!Delete the site Kobe</button>", "Back")
+	if err := s.api.Devices.Delete(t.Context(), "SEP001122334455", client.AnyVersion); err != nil {
+		t.Fatal(err)
+	}
 	b.post("/sites/Kobe/delete").want(t, 200, "No site yet")
 	s.user("viewer").get("/sites").want(t, 200, "!New site")
 }
@@ -43,7 +50,10 @@ func TestConfigPages(t *testing.T) {
 	b.get("/models").want(t, 200, "7941", "built in")
 	b.post("/models/new", "name", "Camera 1", "family", "camera", "can_share", "on").want(t, 200, "Camera 1", "camera")
 	b.post("/models/Camera%201/delete").want(t, 200, "!>Camera 1<")
-	b.get("/models/7941").want(t, 200, "peer-sharing")
+	b.get("/models/7941").want(t, 200, "peer-sharing", "third-generation phone")
+	b.lang = "ja"
+	b.get("/models").want(t, 200, "第 3 世代の電話機", "!third-generation", "!second-generation", "!Linux device")
+	b.get("/nothing").want(t, 404, "このページはありません", "!no such page")
 	v := s.user("viewer")
 	for _, path := range []string{"/profiles", "/enterprise", "/models", "/models/7941"} {
 		if p := v.get(path).want(t, 200); strings.Contains(p.text, `class="button`) {

@@ -363,7 +363,8 @@ func newDevice(v *frame.Visit) (f frame.Form, err error) {
 	}
 	f.Fields = []frame.Field{
 		{Name: "name", Label: v.T("MAC address or name"), Required: true, Help: v.T("For example 00:11:22:33:44:55.")},
-		{Name: "model", Label: v.T("Model"), Kind: "select", Options: models, Required: true},
+		{Name: "model", Label: v.T("Model"), Kind: "select", Required: true,
+			Options: slices.Concat([]frame.Option{{Value: "", Label: v.T("choose one")}}, models)},
 		{Name: "site", Label: v.T("Site"), Kind: "select", Options: slices.Concat(none(v), sites)},
 		{Name: "profile", Label: v.T("Profile"), Kind: "select", Options: slices.Concat(none(v), profiles)},
 		{Name: "description", Label: v.T("Description")},

@@ -29,6 +29,7 @@ func TestFleet(t *testing.T) {
 	b.get("/devices?state=failed").want(t, 200, "SEP000000000004", "!SEP000000000001", "1 in all")
 	b.get("/devices?site=Kyoto&failed=true").want(t, 200, "SEP000000000005", "!SEP000000000004")
 	b.get("/devices?silent=true&col=address").want(t, 200, "SEP000000000008", "!SEP000000000001", "!Desk 7")
+	b.get("/devices/new").want(t, 200, `<option value="" selected>choose one</option>`)
 	b.get("/devices?text=nothing").want(t, 200, "No device matches")
 	p := b.get("/devices?sort=description&down=1").want(t, 200, `aria-sort="descending"`)
 	if strings.Index(p.text, "Desk 9") > strings.Index(p.text, "Desk 10") {

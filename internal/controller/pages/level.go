@@ -74,8 +74,8 @@ func settings(v *frame.Visit) error {
 		return err
 	}
 	f := frame.Form{Title: v.T("Settings of %s", where(v, t)), Action: levelPath("settings", t), Back: back,
-		Intro: v.T("A setting that is not set here is left to the levels below.") + " " +
-			v.T("Before anything is changed, you see which devices it touches."),
+		Intro: v.Sentences(v.T("A setting that is not set here is left to the levels below."),
+			v.T("Before anything is changed, you see which devices it touches.")),
 		Button: v.T("Show what it touches"), Hidden: version(now.Version)}
 	for _, s := range now.Settings {
 		f.Fields = append(f.Fields, settingFields(v, s)...)
@@ -93,7 +93,8 @@ func settingFields(v *frame.Visit, s client.LevelSetting) []frame.Field {
 		label, help = s.LabelJA, s.HelpJA
 	}
 	if s.Effective != nil {
-		help += " " + v.T("In effect: %s, from %s.", value(v, s.Effective.Value), levelWord(v, s.Effective.Level))
+		help = v.Sentences(help, v.T("In effect: %s, from %s.", value(v, s.Effective.Value),
+			levelWord(v, s.Effective.Level)))
 	}
 	f := frame.Field{Name: s.Name, Label: label, Help: help}
 	if len(s.Choices) > 0 || s.Kind == "switch" {
@@ -170,8 +171,8 @@ func assign(v *frame.Visit) error {
 		return err
 	}
 	f := frame.Form{Title: v.T("Assign a load to %s", where(v, t)), Action: levelPath("assign", t), Back: back,
-		Intro: v.T("Devices fetch it at their next check-in.") + " " +
-			v.T("A rollout does it step by step, and stops by itself if devices fail."),
+		Intro: v.Sentences(v.T("Devices fetch it at their next check-in."),
+			v.T("A rollout does it step by step, and stops by itself if devices fail.")),
 		Button: v.T("Show what it touches"),
 		Fields: []frame.Field{
 			{Name: "load", Label: v.T("Load"), Kind: "select", Options: slices.Concat(none(v), loads), Value: v.Query("load")},

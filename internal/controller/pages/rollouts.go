@@ -195,8 +195,8 @@ func rolloutForm(v *frame.Visit) (f frame.Form, err error) {
 	}
 	every := []frame.Option{{Value: "", Label: v.T("all")}}
 	return frame.Form{Title: v.T("New rollout"), Action: "/rollouts/new", Back: "/rollouts",
-		Intro: v.T("This makes a draft, which touches no device.") + " " +
-			v.T("Before you start it, you see who is touched and how long each site will take."),
+		Intro: v.Sentences(v.T("This makes a draft, which touches no device."),
+			v.T("Before you start it, you see who is touched and how long each site will take.")),
 		Button: v.T("Make the draft"), Fields: []frame.Field{
 			{Name: "id", Label: v.T("Name of the rollout"), Required: true, Help: v.T("For example autumn-2026.")},
 			{Name: "release", Label: v.T("Release to bring"), Kind: "select", Options: slices.Concat(none(v), releases)},

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"errors"
+	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -197,8 +198,12 @@ func deleteSite(v *frame.Visit) error {
 	if s.Counts != nil {
 		n = s.Counts.Devices
 	}
-	return sure(v, v.T("Delete the site %s", name),
-		v.T("%d devices belong to it. A site that devices belong to is not deleted.", n), frame.At("sites", name), "/sites",
+	title := v.T("Delete the site %s", name)
+	if n > 0 && v.R.Method == http.MethodGet {
+		return v.Show("form", frame.Form{Title: title, Back: frame.At("sites", name),
+			Intro: v.T("%d devices belong to it. A site that devices belong to is not deleted.", n)})
+	}
+	return sure(v, title, v.T("No device belongs to it."), frame.At("sites", name), "/sites",
 		func() error { return v.API.Sites.Delete(v.Context(), name, s.Version) })
 }
 

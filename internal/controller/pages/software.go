@@ -190,8 +190,8 @@ func unsignedLoad(v *frame.Visit) error {
 	}
 	f := frame.Form{Title: v.T("Register an unsigned load"), Action: "/loads/unsigned", Back: "/loads",
 		Button: v.T("Register it"),
-		Intro: v.T("Its files are on a server already, and nobody signs them.") + " " +
-			v.T("Devices run it only where the setting for unsigned loads is on."),
+		Intro: v.Sentences(v.T("Its files are on a server already, and nobody signs them."),
+			v.T("Devices run it only where the setting for unsigned loads is on.")),
 		Fields: []frame.Field{{Name: "name", Label: v.T("Name"), Required: true,
 			Help: v.T("That of its .loads file, without the ending.")},
 			{Name: "models", Label: v.T("Models"), Kind: "select", Many: true, Required: true, Options: models},

@@ -171,6 +171,9 @@ func TestAuditPage(t *testing.T) {
 	b.post("/changes", "order", unescape(orderField.FindStringSubmatch(p.text)[1]), "shown",
 		shownField.FindStringSubmatch(p.text)[1], "what", "Taken back", "back", "/profiles/lobby").want(t, 200, "200k",
 		"Done: Taken back")
+	b.get("/audit?action=login").want(t, 200, "user admin", "!part_of=")
+	b.get("/audit?action=bulk.run").want(t, 200, "part_of=")
+	b.get("/bulk/"+s.job).want(t, 200, "nonsense", "!/devices/nonsense", "/devices/SEP000000000009")
 	s.user("viewer").get("/audit").want(t, 403)
 }
 

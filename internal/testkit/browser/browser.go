@@ -171,3 +171,14 @@ func (b *Browser) Barriers() (found []string) {
 	}
 	return found
 }
+
+// Squeezed are texts that stand in a column which is a few letters wide.
+func (b *Browser) Squeezed() []string {
+	b.tb.Helper()
+	return Run(b, chromedp.Evaluate[[]string](`[...document.querySelectorAll("body *")].filter(e => {
+		const text = [...e.childNodes].filter(n => n.nodeType === 3).map(n => n.data.trim()).join("");
+		const box = e.getBoundingClientRect(), head = e.closest("thead");
+		if (head && getComputedStyle(head).position === "absolute") return false; // for screen readers alone
+		return text.length > 11 && box.width > 1 && box.width < 48 && box.height > 80;
+	}).map(e => e.textContent.trim().slice(0, 80))`))
+}

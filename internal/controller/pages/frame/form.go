@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/controller/pages/words"
 )
 
 // Option is one choice of a field.
@@ -56,6 +57,7 @@ type Form struct {
 	Fields       []Field
 	// Hidden are sent along as they are.
 	Hidden map[string]string
+	// Button sends it. "": it is not sent, and only Back leads on.
 	Button string
 	Danger bool
 	// Files says that it sends files.
@@ -150,13 +152,18 @@ type Problem struct {
 	// Title says what kind it is, Text what happened and what to do, Detail what the
 	// API says.
 	Title, Text, Detail string
-	Status              int
+	// English says that Detail is in English whatever the language of the page is.
+	English bool
+	Status  int
 }
 
 // Explain says an error of the API in the language of the page. What the API says
 // itself is in English.
 func (v *Visit) Explain(e *client.Error) Problem {
-	p := Problem{Detail: e.Error(), Status: e.Status}
+	p := Problem{Detail: e.Error(), Status: e.Status, English: true}
+	if own := "problem " + p.Detail; words.Known(own) { // a page says it, not the API
+		p.Detail, p.English = v.T("problem "+p.Detail), false
+	}
 	switch e.Kind {
 	case client.NotFound:
 		p.Title = v.T("Not found")

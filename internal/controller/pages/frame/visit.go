@@ -38,6 +38,14 @@ type Visit struct {
 	body io.ReadCloser
 }
 
+// Sentences are put behind each other, as the language of the page does.
+func (v *Visit) Sentences(all ...string) string {
+	if v.JA {
+		return strings.Join(all, "")
+	}
+	return strings.Join(all, " ")
+}
+
 // T is a text in the language of the page.
 func (v *Visit) T(en string, args ...any) string { return words.Say(v.JA, en, args...) }
 
@@ -225,7 +233,7 @@ func (v *Visit) In(part string) bool {
 // parts are the pages that a part of the menu has beside those below its path.
 var parts = map[string][]string{
 	"/loads":    {"/releases", "/filesets"},
-	"/profiles": {"/enterprise", "/models", "/templates"},
+	"/profiles": {"/enterprise", "/models", "/templates", "/settings", "/assign", "/sets", "/rollback"},
 	"/users":    {"/tokens", "/enrolments", "/webhooks", "/trust"},
 	"/audit":    {"/undo", "/failures"},
 }
