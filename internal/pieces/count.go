@@ -2,9 +2,9 @@ package pieces
 
 import "time"
 
-// The number of connections to the servers of a file: it is Most at most, and begins
-// with Start, or as many as fill the line at once, when the first one has shown how
-// fast that is.
+// The number of connections to the servers of a file: it is Most at most. It stays 1
+// where one soon fills the line. Else it begins with Start, or as many as fill the line
+// at once, when the first one has shown how fast that is.
 const (
 	Most  = 16
 	Start = 4
@@ -18,14 +18,21 @@ const (
 	// soon is how long a chunk may take over one of several connections. On a line
 	// where it takes longer they only delay the chunk that is needed first.
 	soon = 2 * time.Second
+	// slowStart is what one connection may lose, compared with a full line, until its
+	// window has grown. More of them, of which each has a chunk under way that is lost
+	// with this device, do not save more than that.
+	slowStart = 100 * time.Millisecond
 	// A window in which the rate is measured has so many round trips, and at least
 	// so long. While the count climbs by one the differences are small, and the
 	// window is longer.
 	doublingTrips, leastDoubling = 2, 200 * time.Millisecond
 	climbingTrips, leastClimbing = 4, time.Second
-	// What counts as more: doubling pays off from grows on, one more from more on.
-	// One less costs nothing down to same.
+	// What counts as more: doubling pays off from grows on, one more from more on, or
+	// from an eighth of what it brings where each has as much. One less costs nothing
+	// down to same.
 	grows, more, same = 1.10, 1.04, 0.98
+	// One connection that was enough is so until it brings less than still of that.
+	still = 0.75
 	// mostPause bounds the windows without a change after changes that did not pay off.
 	mostPause = 8
 	// enough of a limit needs no further connection.
@@ -52,6 +59,8 @@ type count struct {
 	only    bool // the server wants one
 	shown   bool // the line's rate is known
 	doubles bool
+	quick   bool    // one connection soon fills the line
+	alone   float64 // the rate at which a second one brought nothing, 0 before that
 
 	rtt    time.Duration // the smallest seen, 0 before that
 	first  time.Duration // when the first byte came
@@ -63,6 +72,7 @@ type count struct {
 		bytes int64
 		skip  bool // the change before it has not had its effect yet
 	}
+	from    int     // connections before the count was last doubled, 0 if it was not
 	flat    int     // windows without growth while the count doubles
 	base    float64 // rate of the window before the change, or of the last one
 	line    float64 // most that the line has shown lately
@@ -87,6 +97,12 @@ func (c *count) target() int {
 
 // bound is the most connections for now: a chunk has to come soon over each.
 func (c *count) bound() int { return max(1, min(c.most, int(c.line*soon.Seconds()/c.chunk))) }
+
+// spareOne reports whether there may be a second connection beside one that is stalled.
+func (c *count) spareOne() bool { return !c.only && c.shown && c.bound() > 1 }
+
+// unseen reports whether there may be more connections once the line is known.
+func (c *count) unseen() bool { return !c.shown && !c.only && c.most > 1 }
 
 // single has one connection from now on: the server wants no more.
 func (c *count) single() { c.only = true }
@@ -128,10 +144,30 @@ func (c *count) show(now time.Duration) {
 	c.shown = true
 	// As many as fill a long line by what TCP sends at first.
 	c.n = min(max(Start, int(c.line*c.rtt.Seconds()/initialWindow)), c.bound())
-	if c.limit > 0 {
+	if c.quick = c.soonFull(); c.quick || c.limit > 0 {
 		c.n = 1
 	}
 	c.begin(now)
+}
+
+// soonFull reports whether one connection soon fills the line, by slow start
+// (RFC 5681 section 3.1).
+func (c *count) soonFull() bool {
+	need, lost := c.line*c.rtt.Seconds(), 0.0
+	for w := float64(initialWindow); w < need; w *= 2 {
+		lost += (1 - w/need) * c.rtt.Seconds()
+	}
+	return lost <= slowStart.Seconds()
+}
+
+// settled reports whether there will be one connection for long.
+func (c *count) settled() bool {
+	return c.n == 1 && (c.alone > 0 || c.limit > 0 || c.most == 1 || c.shown && c.bound() == 1)
+}
+
+// trying reports whether it is not known yet that a second connection brings more.
+func (c *count) trying() bool {
+	return c.quick && !c.settled() && c.n <= 2 && (c.doubles || c.trial == up)
 }
 
 func (c *count) begin(now time.Duration) {
@@ -159,7 +195,7 @@ func (c *count) settle(now time.Duration) {
 	rate := float64(c.total-c.window.bytes) / (now - c.window.at).Seconds()
 	skip := c.window.skip
 	c.begin(now)
-	if skip {
+	if skip || rate == 0 { // an outage says nothing of the number
 		return
 	}
 	c.line = max(rate, c.line/2)
@@ -177,7 +213,8 @@ func (c *count) settle(now time.Duration) {
 	}
 }
 
-// double doubles the count while the sum grows.
+// double doubles the count while the sum grows. Where it grew without that, by slow
+// start, a line that one connection soon fills is given the time to become full.
 func (c *count) double(rate float64) {
 	first := c.base == 0
 	pays := rate >= grows*c.base
@@ -185,13 +222,19 @@ func (c *count) double(rate float64) {
 	switch {
 	case c.full(rate):
 		c.doubles, c.pause = false, 1
-	case first:
-	case pays && c.n < c.bound():
+	case first, pays && c.quick && c.from == 0:
+	case c.n >= c.bound() && c.from == 0:
+		c.doubles, c.pause = false, 1
+	case pays && c.n < c.bound(), c.quick && c.from == 0:
+		c.from = c.n
 		c.n, c.flat = min(2*c.n, c.bound()), 0
 	case !pays && c.flat == 0:
 		c.flat++ // a new connection brings nothing for two round trips
 	default:
 		c.doubles, c.pause = false, 1
+		if c.quick && !pays && c.from == 1 {
+			c.n, c.alone = 1, c.base
+		}
 	}
 }
 
@@ -200,6 +243,10 @@ func (c *count) full(rate float64) bool { return c.limit > 0 && rate >= enough*c
 
 // try changes the count by one.
 func (c *count) try(rate float64) {
+	if c.n == 1 && c.alone > 0 && rate >= still*c.alone {
+		c.pause = 1
+		return
+	}
 	t := c.next
 	if t == up && (c.n >= c.bound() || c.full(rate)) {
 		t = down
@@ -220,15 +267,19 @@ func (c *count) try(rate float64) {
 func (c *count) judge(rate float64) {
 	t := c.trial
 	c.trial = steady
-	if t == up && rate >= more*c.base || t == down && rate >= same*c.base {
-		if t == up {
-			c.base = rate
-		}
-		c.next, c.pause, c.patient = t, 1, 1
-		return
+	needed := same * c.base
+	if t == up {
+		needed = max(more, 1+1/float64(8*(c.n-1))) * c.base
 	}
-	c.n -= int(t)
-	c.next = -t
-	c.patient = min(2*c.patient, mostPause)
-	c.pause = c.patient
+	if rate >= needed {
+		c.next, c.pause, c.patient = t, 1, 1
+	} else {
+		c.n -= int(t)
+		c.next = -t
+		c.patient = min(2*c.patient, mostPause)
+		c.pause = c.patient
+	}
+	if c.n == 1 {
+		c.alone = c.base
+	}
 }

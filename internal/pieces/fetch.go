@@ -75,6 +75,9 @@ type Fetch struct {
 	moved time.Duration // when a byte last came
 	peak  int           // most asks that had an answer at the same time
 	spare int           // chunks that may come twice
+	// rescue says that a connection is stalled: if it is the only one, another is to
+	// show whether it is the line.
+	rescue bool
 }
 
 // piece is an ask that is under way.
@@ -96,7 +99,12 @@ func New(cfg Config) *Fetch {
 }
 
 // Target returns how many connections there should be now.
-func (f *Fetch) Target() int { return f.count.target() }
+func (f *Fetch) Target() int {
+	if f.rescue {
+		return max(2, f.count.target())
+	}
+	return f.count.target()
+}
 
 // Active returns how many asks are under way.
 func (f *Fetch) Active() int { return len(f.live) }
@@ -202,10 +210,11 @@ func (f *Fetch) Ended(now time.Duration, id int, well bool) {
 // anything.
 func (f *Fetch) Deadline(now time.Duration) (at time.Duration, ok bool) {
 	at, ok = f.count.due()
-	if len(f.live) >= f.count.target() {
+	if len(f.live) >= f.Target() && (ok || !f.count.unseen()) {
 		return at, ok
 	}
-	// A connection is idle: somebody may turn out to be slow.
+	// A connection is idle, or the line is not known yet: somebody may turn out to be
+	// slow.
 	if look := now + f.patience()/4; !ok || look < at {
 		at = look
 	}
@@ -219,10 +228,11 @@ func (f *Fetch) patience() time.Duration { return max(stallTrips*f.count.rtt, st
 // need, and the asks to be ended, which are forgotten.
 func (f *Fetch) Next(now time.Duration, missing []int) (asks []Ask, stop []int) {
 	f.count.settle(now)
-	if f.count.target() > 1 {
+	if f.Target() > 1 {
 		f.release(now)
 	}
-	for len(f.live) < f.count.target() {
+	f.rescue = f.count.spareOne() && slices.ContainsFunc(f.live, func(p *piece) bool { return now-p.moved > f.patience() })
+	for len(f.live) < f.Target() {
 		first, end, ok := f.choose(now, missing)
 		if !ok {
 			break
@@ -270,13 +280,18 @@ func (f *Fetch) size(left int) int {
 	n, least, took, trips := FirstPiece, 1, pieceTime, time.Duration(pieceTrips)
 	switch t {
 	case 1:
-		least, took = FirstPiece, longTime
+		if least = FirstPiece; f.count.settled() {
+			took = longTime
+		}
 	case f.cfg.Connections:
 		trips = scarceTrips
 	}
 	took = max(trips*f.count.rtt, took)
 	if f.rate > 0 {
 		n = int(f.rate * took.Seconds() / float64(f.cfg.Chunk))
+		if f.count.trying() {
+			n = min(n, FirstPiece) // what comes before it is needed is lost with this device
+		}
 	} else if t > 1 {
 		n = min(n, int(f.count.line/float64(t)*took.Seconds()/float64(f.cfg.Chunk)))
 	}
