@@ -169,6 +169,15 @@ func (c *children) servable(set transfer.Set) int {
 	return c.m.held.PrefixOf(set)
 }
 
+// ahead returns the first chunk of a set behind the prefix that children may have, and
+// that is not before i.
+func (c *children) ahead(set transfer.Set, i int) (int, bool) {
+	if c.m.cfg.Transfer.WholeFiles {
+		return 0, false
+	}
+	return c.m.held.Next(set, i)
+}
+
 // settle sends chunks and keep-alives to the children, and reclaims slots.
 func (c *children) settle() {
 	m := c.m
@@ -179,7 +188,7 @@ func (c *children) settle() {
 	if len(c.feed.Children()) == 0 {
 		return
 	}
-	c.feed.Next(m.now, c.servable, func(l transfer.Link, i int) { m.act(SendChunk{l, i}) })
+	c.feed.Next(m.now, c.servable, c.ahead, func(l transfer.Link, i int) { m.act(SendChunk{l, i}) })
 	if m.now >= c.keepAlive {
 		for _, child := range c.feed.Children() {
 			c.sendProgress(child.Link, child.Set)

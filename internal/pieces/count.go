@@ -15,9 +15,10 @@ const (
 	// which TCP sends before the first acknowledgement (RFC 6928), so that they come at
 	// the line's own rate.
 	shownBy, initialWindow = 8 << 10, 14600
-	// soon is how long a chunk may take over one of several connections. On a line
-	// where it takes longer they only delay the chunk that is needed first.
-	soon = 2 * time.Second
+	// soon is how long a chunk may take over one of several connections, or soonTrips
+	// round trips. On a line where it takes longer they only delay the chunk that is
+	// needed first, and more is lost with this device.
+	soon, soonTrips = time.Second, 4
 	// slowStart is what one connection may lose, compared with a full line, until its
 	// window has grown. More of them, of which each has a chunk under way that is lost
 	// with this device, do not save more than that.
@@ -27,9 +28,12 @@ const (
 	// window is longer.
 	doublingTrips, leastDoubling = 2, 200 * time.Millisecond
 	climbingTrips, leastClimbing = 4, time.Second
+	// It is longer, too, where so many bytes come that a read is a small part of them,
+	// but mostClimbing at most.
+	clearBytes, mostClimbing = 512 << 10, 4 * time.Second
 	// What counts as more: doubling pays off from grows on, one more from more on, or
 	// from an eighth of what it brings where each has as much. One less costs nothing
-	// down to same.
+	// down to same, or to an eighth of what it brought.
 	grows, more, same = 1.10, 1.04, 0.98
 	// One connection that was enough is so until it brings less than still of that.
 	still = 0.75
@@ -83,7 +87,7 @@ type count struct {
 }
 
 func newCount(cfg Config) *count {
-	return &count{most: cfg.Connections, limit: cfg.Limit, chunk: float64(cfg.Chunk), n: 1, doubles: true, next: up,
+	return &count{most: cfg.Connections, limit: cfg.Limit, chunk: float64(cfg.Chunk), n: 1, doubles: true, next: down,
 		patient: 1}
 }
 
@@ -96,7 +100,13 @@ func (c *count) target() int {
 }
 
 // bound is the most connections for now: a chunk has to come soon over each.
-func (c *count) bound() int { return max(1, min(c.most, int(c.line*soon.Seconds()/c.chunk))) }
+func (c *count) bound() int {
+	n := c.line * max(soon, soonTrips*c.rtt).Seconds() / c.chunk
+	if n >= 1 {
+		n++ // the line may only seem thin, because each connection is
+	}
+	return max(1, min(c.most, int(n)))
+}
 
 // spareOne reports whether there may be a second connection beside one that is stalled.
 func (c *count) spareOne() bool { return !c.only && c.shown && c.bound() > 1 }
@@ -179,7 +189,8 @@ func (c *count) length() time.Duration {
 	if c.doubles {
 		return max(doublingTrips*c.rtt, leastDoubling)
 	}
-	return max(climbingTrips*c.rtt, leastClimbing)
+	clear := min(mostClimbing, time.Duration(clearBytes/max(1, c.line)*float64(time.Second)))
+	return max(climbingTrips*c.rtt, leastClimbing, clear)
 }
 
 // due returns when the window under way ends.
@@ -232,8 +243,11 @@ func (c *count) double(rate float64) {
 		c.flat++ // a new connection brings nothing for two round trips
 	default:
 		c.doubles, c.pause = false, 1
-		if c.quick && !pays && c.from == 1 {
-			c.n, c.alone = 1, c.base
+		if pays || c.from == 0 {
+			break
+		}
+		if c.n = c.from; c.n == 1 {
+			c.alone = c.base
 		}
 	}
 }
@@ -267,7 +281,7 @@ func (c *count) try(rate float64) {
 func (c *count) judge(rate float64) {
 	t := c.trial
 	c.trial = steady
-	needed := same * c.base
+	needed := min(same, 1-1/float64(8*(c.n+1))) * c.base
 	if t == up {
 		needed = max(more, 1+1/float64(8*(c.n-1))) * c.base
 	}

@@ -43,8 +43,9 @@ const (
 	mostPieces = 256
 	// A piece takes so many round trips, or pieceTime if that is longer, so that the
 	// wait for the next answer costs little; more where there may be no more
-	// connections; over the only connection, where nothing comes meanwhile, longTime.
-	pieceTrips, scarceTrips = 8, 10
+	// connections; over the only connection, where nothing comes meanwhile, longTrips,
+	// or longTime.
+	pieceTrips, scarceTrips, longTrips = 8, 10, 100
 
 	pieceTime = time.Second
 	longTime  = 10 * time.Second
@@ -96,6 +97,16 @@ type piece struct {
 func New(cfg Config) *Fetch {
 	cfg.Connections = max(1, min(cfg.Connections, Most, max(2, mostBytes/cfg.Chunk)))
 	return &Fetch{cfg: cfg, count: newCount(cfg), spare: cfg.Chunks / twiceOf}
+}
+
+// Run returns how many of the chunks of a file are lacking from one on, up to the first
+// that is held. The first counts as lacking.
+func Run(first, chunks int, held func(int) bool) int {
+	end := min(first+1, chunks)
+	for end < chunks && !held(end) {
+		end++
+	}
+	return end - first
 }
 
 // Target returns how many connections there should be now.
@@ -281,7 +292,7 @@ func (f *Fetch) size(left int) int {
 	switch t {
 	case 1:
 		if least = FirstPiece; f.count.settled() {
-			took = longTime
+			took, trips = longTime, longTrips
 		}
 	case f.cfg.Connections:
 		trips = scarceTrips

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/load"
 )
 
 // TestSiteFaults plays a site with each fault: it ends as it should, and twice
@@ -310,6 +312,40 @@ func TestRandomSitesInPieces(t *testing.T) {
 		r.sub.cfg.Connections = 16
 		if bad := r.Play(); len(bad) > 0 {
 			t.Errorf("seed %d: %s\n\t%s", seed, r, strings.Join(bad, "\n\t"))
+		}
+	}
+}
+
+// TestPiecesLost: what a root that loses power had not passed on comes again: chunks that
+// were on their way, one for each connection. There are few connections where few bring
+// all, and what came before it was needed is passed on.
+func TestPiecesLost(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		site Site
+		most float64 // chunks
+	}{
+		{"near", Site{WAN: 10e6, RTT: 10 * time.Millisecond}, 3},
+		{"thin", Site{WAN: 1e6, RTT: 40 * time.Millisecond}, 3},
+		{"thin and far", Site{WAN: 2e6, RTT: 250 * time.Millisecond}, 5},
+		{"far", Site{WAN: 20e6, RTT: 200 * time.Millisecond}, 22},
+		{"lossy", Site{WAN: 10e6, RTT: 100 * time.Millisecond, WANLoss: 0.01}, 17},
+	} {
+		c.site.Seed, c.site.Devices, c.site.LAN, c.site.Sizes, c.site.Connections = 1, 10, 100e6, []int64{8e6}, 16
+		quiet, err := c.site.Play()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.site.Faults = []Fault{{Name: "poweroff-root", At: 0.5}}
+		o, err := c.site.Play()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost := float64(o.WANBytes-quiet.WANBytes) / load.MinChunkSize
+		t.Logf("%s: %.1f chunks came again, %.3f copies after %v; undisturbed %.3f after %v", c.name, lost,
+			float64(o.WANBytes)/float64(o.Size), o.Last, float64(quiet.WANBytes)/float64(o.Size), quiet.Last)
+		if len(o.Violations) > 0 || o.Complete != 9 || lost > c.most {
+			t.Errorf("%s: %+v", c.name, o)
 		}
 	}
 }

@@ -127,8 +127,8 @@ func (t *Task) openOrigin(from int) {
 	v.sub.Opened = append(v.sub.Opened, dl)
 	v.downloads = append(v.downloads, dl)
 	st := &stream{Download: dl, index: from, end: t.file.Chunks(), cwnd: initialWindow}
-	if dl.inPieces() {
-		st.end = from + pieces.FirstPiece
+	if run, ok := dl.inPieces(); ok {
+		st.end = from + min(run, pieces.FirstPiece)
 	}
 	v.streams = append(v.streams, st)
 	t.checkBudget(dl)
@@ -150,13 +150,18 @@ func (t *Task) openOrigin(from int) {
 	}
 }
 
-// inPieces reports whether a driver asks for pieces: there are enough chunks, and the
-// server sends pieces of a size that it tells the truth of.
-func (dl *Download) inPieces() bool {
+// inPieces reports whether a driver asks for pieces: there are enough chunks, or some of
+// them are held, and the server sends pieces of a size that it tells the truth of; and
+// how many chunks are lacking at once.
+func (dl *Download) inPieces() (run int, ok bool) {
 	t := dl.Task
 	v := &t.dev.sub.Server
-	return t.m != nil && t.dev.sub.cfg.Connections > 1 && !t.oneStream && !v.NoRange && !v.NoLength && v.Told == 0 &&
-		t.file.Chunks()-dl.from >= 2*pieces.FirstPiece
+	if t.m == nil || t.dev.sub.cfg.Connections < 2 || t.oneStream || v.NoRange || v.NoLength || v.Told != 0 {
+		return 0, false
+	}
+	run = pieces.Run(dl.from, t.file.Chunks(), t.store.holds)
+	end := dl.from + run
+	return run, end < t.file.Chunks() || run >= 2*pieces.FirstPiece
 }
 
 // answered is the head of the answer: a body follows.

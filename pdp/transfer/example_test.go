@@ -18,11 +18,11 @@ func Example() {
 
 	held := func(transfer.Set) int { return 8 }
 	send := func(l transfer.Link, chunk int) { fmt.Printf("chunk %d to child %d\n", chunk, l) }
-	feed.Next(0, held, send)
+	feed.Next(0, held, nil, send)
 
 	fmt.Println("one has left for child 2")
 	feed.Sent(10*time.Millisecond, 2)
-	feed.Next(10*time.Millisecond, held, send)
+	feed.Next(10*time.Millisecond, held, nil, send)
 
 	// Child 1 reads nothing. After a while its slot is for somebody else.
 	feed.Report(10*time.Second, 1, 0, false)

@@ -21,7 +21,8 @@ type Child struct {
 	Prefix   int
 	Complete bool
 
-	next     int
+	next     int          // all of its chunks before it have been sent
+	ahead    map[int]bool // sent, though chunks before them are lacking here
 	inFlight int
 	moved    time.Duration // when a chunk last left for it
 	heard    time.Duration // when it last sent something
@@ -121,23 +122,53 @@ func (f *Feed) Report(now time.Duration, l Link, prefix int, complete bool) {
 	}
 }
 
-// Next calls send for each chunk that may leave now, given the prefix of each
-// set that may be served.
-func (f *Feed) Next(now time.Duration, prefix func(Set) int, send func(Link, int)) {
+// Next calls send for each chunk that may leave now, given the prefix of each set
+// that may be served, and what is held behind it: without, nothing.
+func (f *Feed) Next(now time.Duration, prefix func(Set) int, held func(Set, int) (int, bool), send func(Link, int)) {
 	for _, c := range f.children {
 		window := f.cfg.Window
 		if c.Set != All {
 			window = (window + 1) / wire.MaxStripes // the child has another parent
 		}
-		for c.next < prefix(c.Set) && c.inFlight < window && !c.Complete {
+		for c.inFlight < window && !c.Complete {
+			i, ok := c.choose(prefix(c.Set), held)
+			if !ok {
+				break
+			}
 			if c.inFlight == 0 {
 				c.moved = now
 			}
-			send(c.Link, c.next)
-			c.next = c.Set.from(c.next + 1)
+			send(c.Link, i)
 			c.inFlight++
 		}
 	}
+}
+
+// choose returns the next chunk for the child: in order up to the prefix, then what is
+// held behind it, so that it is not lost with this device.
+func (c *Child) choose(prefix int, held func(Set, int) (int, bool)) (i int, ok bool) {
+	for c.next < prefix {
+		i = c.next
+		c.next = c.Set.from(c.next + 1)
+		if sent := c.ahead[i]; !sent {
+			return i, true
+		}
+		delete(c.ahead, i)
+	}
+	if held == nil {
+		return 0, false
+	}
+	for i, ok = held(c.Set, prefix); ok; i, ok = held(c.Set, i+1) {
+		if i < c.next || c.ahead[i] {
+			continue
+		}
+		if c.ahead == nil {
+			c.ahead = map[int]bool{}
+		}
+		c.ahead[i] = true
+		return i, true
+	}
+	return 0, false
 }
 
 // Lagging returns the first child that takes no bytes or sends nothing, and

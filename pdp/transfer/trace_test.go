@@ -58,7 +58,7 @@ func trace(seed uint64, steps int) string {
 		default:
 			held += r.IntN(5)
 		}
-		f.Next(now, func(s Set) int { return held - held%int(1+s)/2 }, func(l Link, i int) {
+		f.Next(now, func(s Set) int { return held - held%int(1+s)/2 }, nil, func(l Link, i int) {
 			fmt.Fprintf(&b, "  chunk %d to %d\n", i, l)
 		})
 		at, ok := f.Deadline()

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ func TestFeedKeepsAWindowForEachChild(t *testing.T) {
 	f.Add(0, 2, peer(2), netip.Addr{}, All, 4)
 	sent := map[Link][]int{}
 	next := func(now time.Duration, prefix int) {
-		f.Next(now, func(Set) int { return prefix }, func(l Link, i int) { sent[l] = append(sent[l], i) })
+		f.Next(now, func(Set) int { return prefix }, nil, func(l Link, i int) { sent[l] = append(sent[l], i) })
 	}
 	next(0, 6)
 	if len(sent[1]) != cfg.Window || len(sent[2]) != 2 || sent[2][0] != 4 {
@@ -48,7 +49,7 @@ func TestFeedReclaimsSlots(t *testing.T) {
 	cfg := LAN()
 	f := NewFeed(cfg)
 	f.Add(0, 1, peer(1), netip.Addr{}, All, 0)
-	f.Next(0, func(Set) int { return 1 }, func(Link, int) {})
+	f.Next(0, func(Set) int { return 1 }, nil, func(Link, int) {})
 	if at, ok := f.Deadline(); !ok || at <= 0 || f.Lagging(at-1) != nil || f.Lagging(at) == nil {
 		t.Errorf("a child that takes no bytes: deadline %v, lagging then %v", at, f.Lagging(at))
 	}
@@ -71,7 +72,7 @@ func TestFeedSendsEachChildItsStripe(t *testing.T) {
 	f.Add(0, 2, peer(2), netip.Addr{}, odd, 0)
 	f.Add(0, 3, peer(3), netip.Addr{}, All, 2)
 	sent := map[Link][]int{}
-	f.Next(0, func(s Set) int { return map[Set]int{even: 6, odd: 3, All: 3}[s] },
+	f.Next(0, func(s Set) int { return map[Set]int{even: 6, odd: 3, All: 3}[s] }, nil,
 		func(l Link, i int) { sent[l] = append(sent[l], i) })
 	if got := fmt.Sprint(sent); got != "map[1:[0 2] 2:[1] 3:[2]]" {
 		t.Errorf("sent %v", got)
@@ -85,5 +86,45 @@ func TestFeedSendsEachChildItsStripe(t *testing.T) {
 	f.Remove(3)
 	if f.Free(even) != 1 || f.Free(odd) != 1 || f.Taken(All) != 1 {
 		t.Error("one child in each tree, and not one slot free")
+	}
+}
+
+// TestAhead: what a parent holds behind its prefix leaves, too, once all before it has;
+// each chunk once, and the lowest first.
+func TestAhead(t *testing.T) {
+	const chunks = 60
+	for seed := range uint64(50) {
+		rnd := rand.New(rand.NewPCG(seed, 7))
+		f, set := NewFeed(LAN()), Set(1+rnd.IntN(3))
+		f.Add(0, 1, peer(1), netip.Addr{}, set, 0)
+		var have, sent [chunks]bool
+		find := func(set Set, i int, what func(int) bool) (int, bool) {
+			for i = set.from(i); i < chunks && !what(i); i = set.from(i + 1) {
+			}
+			return min(i, chunks), i < chunks
+		}
+		held := func(i int) bool { return have[i] }
+		prefix := func(set Set) int { i, _ := find(set, 0, func(i int) bool { return !have[i] }); return i }
+		next := func() {
+			f.Next(0, prefix, func(set Set, i int) (int, bool) { return find(set, i, held) }, func(_ Link, i int) {
+				if lowest, _ := find(set, 0, func(i int) bool { return have[i] && !sent[i] }); lowest != i {
+					t.Fatalf("seed %d: chunk %d of set %d leaves before %d", seed, i, set, lowest)
+				}
+				sent[i] = true
+			})
+			f.Sent(0, 1)
+		}
+		for _, i := range rnd.Perm(chunks) {
+			have[i] = true
+			if rnd.IntN(2) == 0 {
+				next()
+			}
+		}
+		for range chunks {
+			next()
+		}
+		if i, ok := find(set, 0, func(i int) bool { return !sent[i] }); ok {
+			t.Errorf("seed %d: chunk %d of set %d never leaves", seed, i, set)
+		}
 	}
 }

@@ -112,7 +112,14 @@ func (d *download) firstPiece(off int64) int64 {
 		return 0
 	}
 	n := int64(pieces.FirstPiece * g.ChunkSize())
-	if g.Known() && g.Size-off < 2*n {
+	if !g.Known() {
+		return off + n
+	}
+	from := int(off / int64(g.ChunkSize()))
+	switch run := pieces.Run(from, g.Chunks(), d.part.Has); {
+	case from+run < g.Chunks():
+		n = min(n, int64(run*g.ChunkSize())) // what peers have brought behind it need not come again
+	case g.Size-off < 2*n:
 		return 0
 	}
 	return off + n

@@ -189,6 +189,16 @@ func (h *Held) PrefixOf(set transfer.Set) int {
 	return n
 }
 
+// Next returns the first chunk of a set that is held and not before i.
+func (h *Held) Next(set transfer.Set, i int) (next int, ok bool) {
+	for ; i <= min(h.last, h.chunks-1); i++ {
+		if h.have.has(i) && set.Has(uint8(i%wire.MaxStripes)) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
 // FromOrigin reports whether a chunk is held that came from the origin.
 func (h *Held) FromOrigin(i int) bool { return i >= 0 && i < h.chunks && h.origin.has(i) }
 

@@ -50,6 +50,16 @@ func TestHeld(t *testing.T) {
 				t.Fatalf("step %d: chunk %d from the origin: %v", step, i, h.FromOrigin(i))
 			}
 		}
+		set, i := transfer.Set(1+rnd.IntN(3)), rnd.IntN(n)
+		next, ok := h.Next(set, i)
+		for ; i < n; i++ {
+			if _, held := from[i]; held && set.Has(uint8(i%2)) {
+				break
+			}
+		}
+		if ok != (i < n) || ok && next != i {
+			t.Fatalf("step %d: the next chunk of set %d is %d, %v, not %d", step, set, next, ok, i)
+		}
 		if h.Count() != len(from) || h.Whole() != (len(from) == n) || h.Prefix() != missing(0, 1) ||
 			h.PrefixOf(1) != missing(0, 2) || h.PrefixOf(2) != missing(1, 2) || !slices.Equal(h.Foreign(), foreign) ||
 			!slices.Equal(h.Missing(nil), lacking) {
