@@ -14,6 +14,7 @@ import (
 	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/internal/testkit/golden"
+	"github.com/peerload/peerload/internal/testkit/manual"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -67,4 +68,11 @@ func TestMistakes(t *testing.T) {
 		said := terminal.Printable(cli.Advise(err).Error())
 		return out.String() + "peerload-lab: " + strings.ReplaceAll(said, dir, "DIR") + "\n", status(err)
 	}, *update)
+}
+
+// TestManual: the manual page is made from the commands.
+func TestManual(t *testing.T) {
+	manual.Check(t, "../../packaging/man/peerload-lab.1",
+		manual.Page(manual.OfCobra(rootCommand()), "peerload(1)", "peerload-server(1)"), *update,
+		"go test ./cmd/peerload-lab -run TestManual")
 }

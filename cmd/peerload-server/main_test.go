@@ -13,9 +13,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/domain"
@@ -23,6 +27,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/servercert"
 	"github.com/peerload/peerload/internal/controller/template"
+	"github.com/peerload/peerload/internal/testkit/manual"
 	"github.com/peerload/peerload/internal/testkit/otheruser"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/tftp"
@@ -440,4 +445,66 @@ func serves(t *testing.T, d dataDir) error {
 		return fmt.Errorf("the device is told %s", b)
 	}
 	return nil
+}
+
+// TestManual: the manual page is made from the commands.
+func TestManual(t *testing.T) {
+	manual.Check(t, "../../packaging/man/peerload-server.1", manual.Page(manual.OfCobra(rootCommand()), "peerload(1)"),
+		*update, "go test ./cmd/peerload-server -run TestManual")
+}
+
+// TestDefaultConfiguration: the package's configuration has every flag of serve, as a
+// comment.
+func TestDefaultConfiguration(t *testing.T) {
+	manual.Check(t, "../../packaging/server/peerload-server.env", defaultConfiguration(), *update,
+		"go test ./cmd/peerload-server -run TestDefaultConfiguration")
+}
+
+func defaultConfiguration() string {
+	var b strings.Builder
+	b.WriteString("# The environment of peerload-server.service. Each variable stands for a flag of\n" +
+		"# \"peerload-server serve\"; what is commented out shows its default. A restart of the\n# unit applies a change.\n")
+	serveCommand().Flags().VisitAll(func(f *pflag.Flag) {
+		if slices.Contains([]string{"help", "repo", "keys", "json"}, f.Name) { // not of a controller under systemd
+			return
+		}
+		value := strings.Trim(f.DefValue, "[]")
+		if value == "0" || value == "0s" {
+			value = ""
+		}
+		usage := regexp.MustCompile(` \(environment: [A-Z_]+\)`).ReplaceAllString(f.Usage, "")
+		fmt.Fprintf(&b, "\n%s#%s=%s\n", manual.Comment(usage), variable(f.Name), value)
+	})
+	b.WriteString("\n" + manual.Comment("the keys of the storage that "+variable("objects")+" names") +
+		"#AWS_ACCESS_KEY_ID=\n#AWS_SECRET_ACCESS_KEY=\n")
+	return b.String()
+}
+
+// TestFromEnvironment: a flag wins over its variable, and a variable that stands for
+// none is refused.
+func TestFromEnvironment(t *testing.T) {
+	for _, c := range []struct {
+		args, environ []string
+		listen, fails string
+	}{
+		{nil, []string{"PEERLOAD_SERVE_LISTEN=127.0.0.1:1"}, "127.0.0.1:1", ""},
+		{[]string{"--listen", ":2"}, []string{"PEERLOAD_SERVE_LISTEN=127.0.0.1:1"}, ":2", ""},
+		{nil, []string{"PEERLOAD_SERVE_LISTN=:1"}, ":8443", "PEERLOAD_SERVE_LISTEN"},
+		{nil, []string{"PEERLOAD_SERVE_DATA=/x"}, ":8443", "unknown variable"},
+		{nil, []string{"PEERLOAD_SERVE_SITE_RATE=x"}, ":8443", "PEERLOAD_SERVE_SITE_RATE"},
+		{nil, []string{"PEERLOAD_SERVE_TLS=foo"}, ":8443", "tls"},
+		{nil, []string{"PEERLOAD_SERVER=h", "PATH=/bin"}, ":8443", ""},
+	} {
+		cmd := serveCommand()
+		if err := cmd.ParseFlags(c.args); err != nil {
+			t.Fatal(err)
+		}
+		err := fromEnvironment(cmd.Flags(), c.environ)
+		if (err != nil) != (c.fails != "") || err != nil && !strings.Contains(err.Error(), c.fails) {
+			t.Errorf("%v: %v, want %q", c.environ, err, c.fails)
+		}
+		if got := cmd.Flags().Lookup("listen").Value.String(); got != c.listen {
+			t.Errorf("%v %v: listens at %s, want %s", c.args, c.environ, got, c.listen)
+		}
+	}
 }

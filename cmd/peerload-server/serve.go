@@ -6,12 +6,18 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/peerload/peerload/internal/choice"
+	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/files"
@@ -47,6 +53,9 @@ the first start it prints a link that makes the first administrator. It prints
 the addresses and runs until it is interrupted. SIGHUP reads the certificate
 again; a service manager is told when it is ready (sd_notify).
 
+A flag that is not given has the value of the variable PEERLOAD_SERVE_NAME, such
+as PEERLOAD_SERVE_SITE_RATE for --site-rate, unless another is named with it.
+
 With --repo it is a file server only: it serves the files of that repository,
 read-only, over HTTP (with Range), over TFTP (with windowsize and offset), or
 both; with --keys it also keeps the signatures from expiring.`,
@@ -55,6 +64,9 @@ both; with --keys it also keeps the signatures from expiring.`,
   peerload-server serve --repo /srv/firmware --http :6970 --tftp :69`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := fromEnvironment(cmd.Flags(), os.Environ()); err != nil {
+				return err
+			}
 			if repoAt.repo == "" {
 				if repoAt.keys != "" {
 					return errors.New("--keys belongs to --repo: the controller's keys are in its data directory")
@@ -78,6 +90,56 @@ both; with --keys it also keeps the signatures from expiring.`,
 	s.flags(cmd)
 	strict.Values(cmd, "tls", tlsGenerated, tlsOff)
 	return cmd
+}
+
+// serveVariable begins the names of the variables that stand for flags of serve.
+const serveVariable = "PEERLOAD_SERVE_"
+
+// variable is the one of the environment that stands for a flag of serve.
+func variable(flag string) string {
+	switch flag {
+	case "data":
+		return console.EnvData
+	case "database":
+		return console.EnvDatabase
+	case "cluster-key":
+		return console.EnvClusterKey
+	case "objects":
+		return console.EnvObjects
+	}
+	return serveVariable + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// fromEnvironment sets the flags that were not given and that environ, as
+// os.Environ has it, has a value for.
+func fromEnvironment(flags *pflag.FlagSet, environ []string) error {
+	byName := map[string]*pflag.Flag{}
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Name != "help" {
+			byName[variable(f.Name)] = f
+		}
+	})
+	for _, line := range environ {
+		name, value, _ := strings.Cut(line, "=")
+		if !strings.HasPrefix(name, serveVariable) {
+			continue
+		}
+		f := byName[name]
+		switch {
+		case f == nil:
+			return fmt.Errorf("the environment: %w",
+				choice.Unknown("variable", name, slices.Sorted(maps.Keys(byName))))
+		case f.Changed:
+			continue
+		}
+		if err := flags.Set(f.Name, value); err != nil {
+			return fmt.Errorf("the environment: %s: %w", name, err)
+		}
+		if err := cli.CheckValues(f); err != nil {
+			return fmt.Errorf("the environment: %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // bare is the address if it was given: a bare server listens only where it is

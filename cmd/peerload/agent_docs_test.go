@@ -1,15 +1,18 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/agent"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
+	"github.com/peerload/peerload/internal/testkit/manual"
 )
 
 // TestAgentGuide: the commands of the guide are understood, its configuration
@@ -51,5 +54,106 @@ func TestAgentGuide(t *testing.T) {
 	if err != nil || len(f.Others) > 0 || f.Levels.Profile[policy.LoadServer] != "10.0.0.7" ||
 		f.Levels.Device[policy.WANLimit] != "48k" {
 		t.Errorf("%+v, %v", f, err)
+	}
+}
+
+const makeAnew = "go test ./cmd/peerload -run 'TestManual|TestDefaultConfiguration'"
+
+// TestManual: the manual page is made from the commands.
+func TestManual(t *testing.T) {
+	manual.Check(t, "../../packaging/man/peerload.1", manual.Page(ofCommand("", rootCommand()), "peerload-server(1)"),
+		*update, makeAnew)
+}
+
+func ofCommand(path string, c *cli.Command) manual.Command {
+	name, form, _ := strings.Cut(c.Use, " ")
+	m := manual.Command{Path: strings.TrimSpace(path + " " + name), Form: form, Short: c.Short, Long: c.Long,
+		Example: c.Example, Flags: c.Flags()}
+	for _, sub := range c.Commands {
+		if !sub.Hidden {
+			m.Commands = append(m.Commands, ofCommand(m.Path, sub))
+		}
+	}
+	return m
+}
+
+// TestDefaultConfiguration: the packages' configuration has every option of the agent,
+// as a comment: as a file, and as OpenWrt has it.
+func TestDefaultConfiguration(t *testing.T) {
+	file := "# The configuration of peerload agent. What is commented out shows its default.\n" +
+		"# \"peerload agent --check-config\" says whether it is good; \"systemctl reload\n" +
+		"# peerload-agent\" applies most changes.\n"
+	uci := "# The configuration of peerload agent: the options of agent.toml, with _ for -. What is\n" +
+		"# commented out shows its default.\n\nconfig agent 'agent'\n\t# 1: start the agent.\n\toption enabled '0'\n"
+	var single []string
+	for _, o := range agent.Options() {
+		file += "\n" + manual.Comment(o.Help) + "#" + o.Name + " = " + tomlDefault(o) + "\n"
+		name := strings.ReplaceAll(o.Name, "-", "_")
+		word, value := "#option", o.Default
+		switch {
+		case o.List:
+			word, value = "#list", strings.Split(o.Default, ",")[0]
+		case o.Name == "state": // /var is in memory there
+			word, value = "option", "/srv/peerload"
+		}
+		if !o.List {
+			single = append(single, name)
+		}
+		uci += "\n" + strings.ReplaceAll(manual.Comment(o.Help), "#", "\t#") + "\t" + word + " " + name + " '" + value + "'\n"
+	}
+	manual.Check(t, "../../packaging/device/agent.toml", file, *update, makeAnew)
+	manual.Check(t, "../../packaging/device/openwrt/peerload.config", uci, *update, makeAnew)
+	script, err := os.ReadFile("../../packaging/device/openwrt/peerload.init")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line := "\nsingle=\"" + strings.Join(single, " ") + "\"\n"; !strings.Contains(string(script), line) {
+		t.Errorf("peerload.init does not have the line %s", line)
+	}
+	for _, o := range agent.Options() {
+		if o.List && !strings.Contains(string(script), "given "+strings.ReplaceAll(o.Name, "-", "_")+" ") {
+			t.Errorf("peerload.init does not give %s", o.Name)
+		}
+	}
+}
+
+// tomlDefault is a value of an option as a file has it.
+func tomlDefault(o agent.Option) string {
+	if !o.List {
+		return tomlValue([]string{o.Default})
+	}
+	b, _ := json.Marshal(strings.FieldsFunc(o.Default, func(r rune) bool { return r == ',' }))
+	return strings.ReplaceAll(string(b), `","`, `", "`)
+}
+
+// TestCommentedOptions: a file in which every line is in force is one that the agent
+// reads, but for options that must not be empty.
+func TestCommentedOptions(t *testing.T) {
+	b, err := os.ReadFile("../../packaging/device/agent.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(b)) {
+		name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "#"), " = ")
+		if ok && !strings.Contains(name, " ") && value != `""` {
+			lines = append(lines, name+" = "+value)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "all.toml")
+	write(t, path, strings.Join(append(lines, `model = "linux-arm"`), "\n"))
+	_, values, err := agent.Load(agent.Sources{Env: func(string) (string, bool) { return "", false }, Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, defaults, err := agent.Load(agent.Sources{Env: func(string) (string, bool) { return "", false },
+		Flags: map[string][]string{"model": {"linux-arm"}}, Path: t.TempDir()})
+	if err != nil || len(lines) < 10 {
+		t.Fatal(len(lines), err)
+	}
+	for i, v := range values {
+		if strings.Join(v.Value, "|") != strings.Join(defaults[i].Value, "|") {
+			t.Errorf("%s is %q in the file, its default is %q", v.Name, v.Value, defaults[i].Value)
+		}
 	}
 }

@@ -10,6 +10,7 @@
 //	peerload doctor           check what this device needs
 //	peerload config show      the options of the agent, and where they come from
 //	peerload trust forget     let this device run unsigned loads again
+//	peerload hook             run the agent's hook in a unit of its own
 //	peerload completion       the script by which bash, zsh or fish completes
 //	peerload help [COMMAND]   what a command takes, and its exit statuses
 //
@@ -27,6 +28,7 @@ import (
 	"syscall"
 
 	"github.com/peerload/peerload"
+	"github.com/peerload/peerload/cmd/peerload/internal/hook"
 	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/reason"
@@ -82,7 +84,7 @@ tree of connections passes the file on while it arrives.`,
 		Version: strings.TrimPrefix(program(), "peerload "),
 		Commands: []*cli.Command{
 			getCommand(), agentCommand(), statusCommand(), screenCommand(), explainCommand(), doctorCommand(), configCommand(),
-			trustCommand(), proxyCommand(),
+			trustCommand(), proxyCommand(), hook.Command(),
 		},
 	}
 }
@@ -91,6 +93,7 @@ tree of connections passes the file on while it arrives.`,
 func exitCode(err error, interrupted bool) int {
 	var usage usageError
 	var asked *agentError
+	var other *hook.StatusError
 	switch {
 	case err == nil:
 		return exitOK
@@ -100,6 +103,8 @@ func exitCode(err error, interrupted bool) int {
 		return exitUsage
 	case errors.As(err, &asked):
 		return asked.exit
+	case errors.As(err, &other):
+		return other.Status
 	case errors.As(err, new(execError)):
 		return exitExec
 	case errors.Is(err, errMaxTime):

@@ -84,6 +84,8 @@ var harmlessReaders = map[string]string{
 	"internal/lab/demo.fetchFirmware":                      "what the go command prints",
 	"internal/lab/site.isPeerPort":                         "frames of the laboratory's own links",
 	"internal/sim.ParseFault":                              "the laboratory's command line",
+	"internal/packaging.commitDate":                        "what git prints",
+	"internal/packaging.parseOptions":                      "the command line of who builds packages",
 	"internal/mutate.listPackages":                         "what the go command prints",
 	"internal/powercut.read":                               "what the tests print",
 	"internal/fuzzing.listTargets":                         "what the go command prints",
