@@ -16,6 +16,7 @@ import (
 	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/terminal"
+	"github.com/peerload/peerload/internal/version"
 )
 
 // Exit statuses.
@@ -43,7 +44,8 @@ func (e *statusError) Unwrap() error { return e.err }
 
 // rootCommand is the whole command line.
 func rootCommand() *cobra.Command {
-	root := &cobra.Command{Use: "peerload-lab", Short: "Run sites of real devices on this machine"}
+	root := &cobra.Command{Use: "peerload-lab", Short: "Run sites of real devices on this machine",
+		Version: version.Read().String()}
 	root.AddCommand(demoCommand(), siteCommand(), upCommand(), roundsCommand(), benchCommand(), simCommand(),
 		planCommand(), downCommand())
 	strict.Prepare(root)

@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -75,14 +74,6 @@ type service struct {
 	people               accessFlags
 	auditTo, auditCA     string
 	congestion           string
-}
-
-// version of the program, as it was built.
-func version() string {
-	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
-		return b.Main.Version
-	}
-	return "devel"
 }
 
 // run serves the controller until ctx ends.

@@ -31,6 +31,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/controller/syslog"
 	"github.com/peerload/peerload/internal/durable"
+	"github.com/peerload/peerload/internal/version"
 )
 
 // dataDir is the data directory: all that the controller keeps.
@@ -213,7 +214,7 @@ func (inst *instance) assemble(ctx context.Context, d dataDir, log *slog.Logger,
 	if inst.Services, err = services.New(ctx, with); err != nil {
 		return err
 	}
-	inst.api, err = api.New(api.Config{Services: inst.Services, Spool: d.spool(), Version: version(), Log: log,
+	inst.api, err = api.New(api.Config{Services: inst.Services, Spool: d.spool(), Version: version.Read().Number, Log: log,
 		OIDC: how.issuer, PublicURL: how.url})
 	if how.issuer != nil {
 		inst.signInAt = api.LoginPath

@@ -55,6 +55,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/terminal"
+	"github.com/peerload/peerload/internal/version"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/trust"
 )
@@ -120,7 +121,7 @@ signatures or expiry; 7 it would change several devices, and nobody said yes.`,
       --model CP-7941G,CP-7961G apps41.sbn dsp41.sbn cnu41.sbn
   peerload-server load assign SIP41.9-4-2 --model 7941
   peerload-server enterprise set peer-sharing=on`,
-		Version: version(),
+		Version: version.Read().String(),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			serve.SetContext(cmd.Context())

@@ -29,6 +29,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/template"
 	"github.com/peerload/peerload/internal/testkit/manual"
 	"github.com/peerload/peerload/internal/testkit/otheruser"
+	"github.com/peerload/peerload/internal/version"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/tftp"
 	"github.com/peerload/peerload/trust"
@@ -107,7 +108,7 @@ func TestPublishing(t *testing.T) {
 		t.Errorf("verify: %s", out)
 	}
 	d.ok("load refresh --repo @base")
-	if out := d.ok("--version"); !strings.Contains(out, version()) {
+	if out := d.ok("--version"); !strings.HasSuffix(out, " version "+version.Read().String()+"\n") {
 		t.Errorf("version: %s", out)
 	}
 	if out := d.ok("trust rotate --repo @base targets"); !strings.Contains(out, "root version 2") {

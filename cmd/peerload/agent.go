@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/agent"
+	"github.com/peerload/peerload/internal/version"
 )
 
 const agentLong = `Agent looks after this device: it asks its server how it is provisioned, fetches the
@@ -165,10 +165,4 @@ func watchdog() time.Duration {
 }
 
 // program is the name and version of this program.
-func program() string {
-	version := "unknown"
-	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
-		version = b.Main.Version
-	}
-	return "peerload " + version
-}
+func program() string { return "peerload " + version.Read().Number }

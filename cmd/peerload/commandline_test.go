@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/testkit/golden"
+	"github.com/peerload/peerload/internal/version"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -53,7 +54,7 @@ func answer(t *testing.T, args []string) string {
 	if err := c.Run(); c.ProcessState == nil {
 		t.Fatal(err)
 	}
-	text += strings.ReplaceAll(stdout.String(), strings.TrimPrefix(program(), "peerload "), "VERSION")
+	text += strings.ReplaceAll(stdout.String(), version.Read().String(), "VERSION")
 	if stderr.Len() > 0 {
 		text += "standard error:\n" + stderr.String()
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/version"
 	"github.com/peerload/peerload/report"
 )
 
@@ -104,8 +105,8 @@ func TestRefusalsNameFlags(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	if out, code := run(t, nil, "--version"); code != 0 || !strings.HasPrefix(program(), "peerload ") ||
-		out != "peerload version "+program()[len("peerload "):]+"\n" {
+	if out, code := run(t, nil, "--version"); code != 0 ||
+		out != "peerload version "+version.Read().String()+"\n" {
 		t.Errorf("%d: %q", code, out)
 	}
 }

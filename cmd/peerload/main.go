@@ -24,7 +24,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/peerload/peerload"
@@ -32,6 +31,7 @@ import (
 	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/reason"
+	"github.com/peerload/peerload/internal/version"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -81,7 +81,7 @@ func rootCommand() *cli.Command {
 		Long: `Peerload fetches a firmware file or a whole load across a thin WAN link once per
 subnet: the devices elect a root, the root alone downloads from the server, and a
 tree of connections passes the file on while it arrives.`,
-		Version: strings.TrimPrefix(program(), "peerload "),
+		Version: version.Read().String(),
 		Commands: []*cli.Command{
 			getCommand(), agentCommand(), statusCommand(), screenCommand(), explainCommand(), doctorCommand(), configCommand(),
 			trustCommand(), proxyCommand(), hook.Command(),

@@ -43,6 +43,7 @@ var harmlessReaders = map[string]string{
 	"internal/controller/webhooks.client":                  "an address that the resolver tells",
 	"(*internal/sim.Task).tablePart":                       "tokens of the simulator",
 	"(*internal/sim.end).read":                             "tokens of the simulator",
+	"internal/version.Of":                                  "what the linker wrote into the program itself",
 	"(*internal/controller/domain.Controller).code":        "random bytes",
 	"(*internal/controller/syslog.Sender).readMark":        "a file of its data directory",
 	"(internal/controller/oidc.Config).Validate":           "its own command line",
