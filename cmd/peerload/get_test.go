@@ -1,7 +1,10 @@
 package main
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"io"
 	"log"
@@ -15,7 +18,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/sums"
 	"github.com/peerload/peerload/internal/version"
+	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
 )
 
@@ -175,4 +180,43 @@ func TestExitStatuses(t *testing.T) {
 			t.Errorf("%s was tried again: %s", c.url, out)
 		}
 	}
+}
+
+// TestVerifyRelease: each way in which a release can be wrong has its exit status.
+func TestVerifyRelease(t *testing.T) {
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := string(sums.Sums{"a.deb": load.DigestOf([]byte("a")), "b.deb": load.DigestOf([]byte("b"))}.Text())
+	for name, content := range map[string]string{
+		"a.deb": "a", "b.deb": "b", "other": "x", "SHA256SUMS": list,
+		"SHA256SUMS.sig": string(ed25519.Sign(private, []byte(list))),
+		"key.pem":        string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})),
+	} {
+		write(t, in(name), content)
+	}
+	verify := func(want int, says string, files ...string) {
+		t.Helper()
+		args := append([]string{"trust", "verify-release", "--key", in("key.pem"), in("SHA256SUMS")}, files...)
+		if out, code := run(t, nil, args...); code != want || !strings.Contains(out, says) {
+			t.Errorf("%v: %d, %s; want %d, %s", files, code, out, want, says)
+		}
+	}
+	verify(exitOK, in("b.deb")+": genuine")
+	verify(exitOK, in("a.deb")+": genuine", in("a.deb"))
+	verify(exitUsage, "no file of this name", in("other"))
+	verify(exitUsage, "no such file", in("none/a.deb"))
+	write(t, in("b.deb"), "B")
+	verify(exitVerify, in("b.deb")+": it is not the file that was signed")
+	verify(exitVerify, "not the file that was signed", in("other"), in("b.deb"))
+	verify(exitOK, "genuine", in("a.deb"))
+	write(t, in("SHA256SUMS"), strings.ReplaceAll(list, "b.deb", "c.deb"))
+	verify(exitTrust, "the signature is not by this key", in("a.deb"))
 }

@@ -1,18 +1,19 @@
 // Command peerload is Peerload on a device: it fetches firmware through the
 // peers of the subnet and tells what it does.
 //
-//	peerload get URL...       download files, or a whole signed load
-//	peerload agent            look after this device: provision, upgrade, report
-//	peerload proxy            share what other programs download
-//	peerload status           what this device does now, per file
-//	peerload explain [FILE]   why: this root, this parent, this source
-//	peerload screen           what a phone's screen would show
-//	peerload doctor           check what this device needs
-//	peerload config show      the options of the agent, and where they come from
-//	peerload trust forget     let this device run unsigned loads again
-//	peerload hook             run the agent's hook in a unit of its own
-//	peerload completion       the script by which bash, zsh or fish completes
-//	peerload help [COMMAND]   what a command takes, and its exit statuses
+//	peerload get URL...           download files, or a whole signed load
+//	peerload agent                look after this device: provision, upgrade, report
+//	peerload proxy                share what other programs download
+//	peerload status               what this device does now, per file
+//	peerload explain [FILE]       why: this root, this parent, this source
+//	peerload screen               what a phone's screen would show
+//	peerload doctor               check what this device needs
+//	peerload config show          the options of the agent, and where they come from
+//	peerload trust forget         let this device run unsigned loads again
+//	peerload trust verify-release check files of a release of Peerload
+//	peerload hook                 run the agent's hook in a unit of its own
+//	peerload completion           the script by which bash, zsh or fish completes
+//	peerload help [COMMAND]       what a command takes, and its exit statuses
 //
 // It is wiring only: flags, output and exit statuses. The download itself is in
 // package peerload, the agent in package agent, how a command line is read in cli.
@@ -109,6 +110,9 @@ func exitCode(err error, interrupted bool) int {
 		return exitExec
 	case errors.Is(err, errMaxTime):
 		return exitUnreachable
+	}
+	if code, ok := releaseCode(err); ok {
+		return code
 	}
 	switch failure.Reason(err) { // what no retry mends is not "try again"
 	case reason.Of(wire.ReasonOriginNotFound):

@@ -38,6 +38,9 @@ var mistakes = []string{
 	"agent --config DIR/none", "agent --config DIR/bad.toml", "agent --config DIR/unknown.toml",
 	"agent --config DIR/word.toml", "status --state DIR/none", "explain x --state DIR/none", "screen --state DIR/none",
 	"explain fw.bim --state DIR/ran",
+	// A release.
+	"trust verify-release", "trust verify-release SHA256SUMS", "trust verify-release --key DIR/none DIR/SHA256SUMS",
+	"trust verify-release --key DIR/bad.toml DIR/SHA256SUMS", "trust verify-release --key DIR/ran DIR/SHA256SUMS",
 	// What to fetch.
 	"get URL", "get URL --unsigned --trust DIR", "get ftp://u:secret@h/x --unsigned", "get http:///y --unsigned",
 	"get http://h/ --unsigned", "get :::: --unsigned", "get URL --unsigned --slots", "get URL.load --unsigned",
