@@ -70,9 +70,6 @@ checks() {
 	fi
 	go mod tidy -diff
 	go vet ./...
-	for arch in arm mipsle; do
-		CGO_ENABLED=0 GOOS=linux GOARCH=$arch GOMIPS=softfloat go build -o /dev/null ./cmd/peerload
-	done
 }
 
 # What has no goroutines, in its code and in its tests, is tested without the
@@ -88,7 +85,7 @@ alone="$alone|/internal/controller/store/sqlite$"
 walks='/internal/controller/(bulk|domain|services)$'
 # Whole processes run without it, and the commands and pages of a whole controller:
 # what they race over is tested in their packages.
-processes='/(cmd/peerload-server|e2e|internal/controller/pages|internal/lab/(bench|story|updaters))$'
+processes='/(cmd/peerload-server|e2e|internal/controller/pages|internal/lab/(bench|story|updaters)|internal/release)$'
 
 # All packages, also when one of them fails.
 tests() {
@@ -114,6 +111,7 @@ if [ -n "$full" ]; then
 	step 'whole processes under the race detector' env PEERLOAD_FULL=1 go test -race -timeout 15m ./e2e
 	step 'pages in a browser' env PEERLOAD_FULL=1 go test -timeout 15m ./internal/controller/pages
 	step "other people's updaters" env PEERLOAD_FULL=1 go test -timeout 15m ./internal/lab/updaters
+	step 'a release, compiled twice' env PEERLOAD_FULL=1 go test -timeout 20m ./internal/release
 	step 'random sites, 20,000' go run ./cmd/peerload-lab sim --seed 10001 --runs 20000
 	step 'random upgrades, 100,000' env PEERLOAD_UPGRADE_RUNS=100000 go test -timeout 30m ./internal/device/upgrade -run RandomDevices
 	step 'random faults, 50 agents, 20 rounds' go run ./cmd/peerload-lab rounds --devices 50 --rounds 20

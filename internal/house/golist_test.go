@@ -85,8 +85,10 @@ func readTree(t *testing.T) map[string]string {
 		}
 		name := d.Name()
 		hidden := name == "testdata" || name == "vendor" || name[0] == '.' || name[0] == '_'
-		if d.IsDir() && p != "." && hidden {
-			return fs.SkipDir
+		if d.IsDir() && p != "." {
+			if _, err := os.Stat(root + "/" + p + "/go.mod"); hidden || err == nil { // another module
+				return fs.SkipDir
+			}
 		}
 		if d.IsDir() || !strings.HasSuffix(p, ".go") {
 			return nil

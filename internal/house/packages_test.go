@@ -336,6 +336,8 @@ var packages = []rule{
 	{dir: "internal/fuzzing", floor: 3, side: outside, allowedImports: []string{"internal/tool"}},
 	{dir: "internal/packaging", floor: 3, side: outside, allowedImports: []string{"internal/tool"}},
 	{dir: "internal/mutate", floor: 3, side: outside, allowedImports: []string{"internal/tool"}},
+	{dir: "internal/release", floor: 3, side: outside, libraries: []string{"github.com/CycloneDX/cyclonedx-go"},
+		allowedImports: []string{"internal/tool", "internal/sums", "load"}},
 	{dir: "internal/powercut", floor: 3, side: outside, allowedImports: []string{"internal/tool"}},
 	{dir: "e2e", floor: 3, side: outside, allowedImports: nothing},
 }

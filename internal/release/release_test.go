@@ -1,0 +1,264 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"debug/buildinfo"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	cyclonedx "github.com/CycloneDX/cyclonedx-go"
+	v1 "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+
+	"github.com/peerload/peerload/internal/sums"
+	"github.com/peerload/peerload/internal/version"
+)
+
+const mib = 1 << 20
+
+// TestSizes: what a device has room for, as a release builds it.
+func TestSizes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds a device's programs for other processors")
+	}
+	limits := map[string]float64{"peerload": 11.5}
+	for _, tg := range targets[2:] { // arm and mipsle
+		for _, p := range onDevices {
+			out := filepath.Join(t.TempDir(), p)
+			if err := tg.build(t.Context(), "../..", p, out); err != nil {
+				t.Fatal(err)
+			}
+			st, err := os.Stat(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%s, %s: %d bytes, %.2f MiB", p, tg.name(), st.Size(), float64(st.Size())/mib)
+			if limit := limits[p]; tg.arch == "arm" && float64(st.Size()) > limit*mib {
+				t.Errorf("%s has %d bytes, more than %.1f MiB: \"go tool nm -size -sort size\" of a program that is "+
+					"built without -ldflags shows what weighs", p, st.Size(), limit)
+			}
+		}
+	}
+}
+
+// TestStandIn: the names of the stand-in are numbered as those of the module that
+// it stands for. Whatever is missing in it does not build.
+func TestStandIn(t *testing.T) {
+	raw, err := os.ReadFile("slim/protobuf-specs/gen/pb-go/common/v1/v1.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^\t(HashAlgorithm|PublicKeyDetails)_(\w+) +(\w+) += (\d+)$`).
+		FindAllStringSubmatch(string(raw), -1)
+	if len(found) < 15 {
+		t.Fatalf("only %d names", len(found))
+	}
+	for _, f := range found {
+		real := v1.PublicKeyDetails_value
+		if f[1] == "HashAlgorithm" {
+			real = v1.HashAlgorithm_value
+		}
+		want, ok := real[f[2]]
+		if got := fmt.Sprint(want); !ok || got != f[4] || f[1] != f[3] {
+			t.Errorf("%s_%s is %s, want %d", f[1], f[2], f[4], want)
+		}
+	}
+}
+
+// repository is a clone of this tree with a tag of a version, and a key.
+func repository(t *testing.T, tag string) (dir, key string, public ed25519.PublicKey) {
+	t.Helper()
+	ctx := t.Context()
+	if _, err := output(ctx, ".", nil, "git", "rev-parse", "HEAD"); err != nil {
+		t.Skipf("this is no clone: %v", err)
+	}
+	root, err := output(ctx, ".", nil, "git", "rev-parse", "--show-toplevel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = filepath.Join(t.TempDir(), "clone")
+	git(t, ".", "clone", "--quiet", root, dir)
+	log := filepath.Join(dir, "CHANGELOG.md")
+	raw, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(log, append(raw, "\n## ["+tag[1:]+"] - 2026-01-02\n"...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	git(t, dir, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-a", "-m", "x")
+	git(t, dir, "tag", tag)
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key = filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir, key, public
+}
+
+func git(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	if err := command(t.Context(), dir, nil, "git", args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// release runs the command in dir for one platform, and returns its files.
+func release(t *testing.T, dir, only string, args ...string) (out string, files map[string][]byte) {
+	t.Helper()
+	out = filepath.Join(t.TempDir(), "dist")
+	t.Chdir(dir)
+	if err := run(t.Context(), append([]string{"-out", out, "-only", only}, args...), io.Discard, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = map[string][]byte{}
+	for _, e := range entries {
+		raw, err := os.ReadFile(filepath.Join(out, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[e.Name()] = raw
+	}
+	return out, files
+}
+
+// TestReproducible: two releases of one commit, built in two folders, have the
+// same bytes; ./test.sh full compiles everything twice, and for more processors.
+// Tag, commit and date are in each program, and the signature is right.
+func TestReproducible(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds a device's program twice")
+	}
+	only := "linux/mipsle"
+	full := os.Getenv("PEERLOAD_FULL") != ""
+	if full {
+		only = "linux/mipsle,linux/arm"
+	}
+	dir, key, public := repository(t, "v9.8.7")
+	other, _, _ := repository(t, "v9.8.7")
+	git(t, other, "fetch", "--quiet", dir, "tag", "v9.8.7", "--force")
+	out, first := release(t, dir, only, "-key", key)
+	if full {
+		t.Setenv("GOCACHE", t.TempDir())
+	}
+	_, second := release(t, other, only, "-key", key, "-commit", "v9.8.7")
+	if len(first) != len(second) || len(first) < 4 {
+		t.Fatalf("%d files and %d", len(first), len(second))
+	}
+	for name, raw := range first {
+		if !bytes.Equal(raw, second[name]) {
+			t.Errorf("%s differs", name)
+		}
+	}
+	list, err := sums.Open(public, first["SHA256SUMS"], first["SHA256SUMS.sig"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != len(first)-2 {
+		t.Errorf("%d sums of %d files", len(list), len(first))
+	}
+	program := filepath.Join(out, "peerload")
+	if err := command(t.Context(), out, nil, "tar", "-xzf", "peerload_9.8.7_linux_mipsle.tar.gz",
+		"--strip-components=1"); err != nil {
+		t.Fatal(err)
+	}
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if says := version.Of(info).String(); !regexp.MustCompile(`^9\.8\.7 \(commit [0-9a-f]{12}, 20\d\d-\d\d-\d\d\)$`).
+		MatchString(says) {
+		t.Errorf("--version says %s", says)
+	}
+	checkBill(t, first["peerload_9.8.7_linux_mipsle.cdx.json"], info)
+}
+
+// checkBill reads the bill of materials, and finds in it what is linked in.
+func checkBill(t *testing.T, raw []byte, info *buildinfo.BuildInfo) {
+	t.Helper()
+	var b cyclonedx.BOM
+	if err := cyclonedx.NewBOMDecoder(bytes.NewReader(raw), cyclonedx.BOMFileFormatJSON).Decode(&b); err != nil {
+		t.Fatal(err)
+	}
+	have := map[string]bool{}
+	for _, c := range *b.Components {
+		have[c.PackageURL] = true
+	}
+	for _, d := range info.Deps {
+		if !have["pkg:golang/"+d.Path+"@"+d.Version] {
+			t.Errorf("%s is not in the bill", d.Path)
+		}
+	}
+	if std := "pkg:golang/std@" + strings.TrimPrefix(info.GoVersion, "go"); !have[std] || len(have) != len(info.Deps)+1 {
+		t.Errorf("%d parts, want those of %d modules and %s", len(have), len(info.Deps), std)
+	}
+}
+
+// TestRefused: what is wrong is said before anything is built.
+func TestRefused(t *testing.T) {
+	dir, key, _ := repository(t, "v0.9.0")
+	full := t.TempDir()
+	if err := os.WriteFile(filepath.Join(full, "x"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	git(t, dir, "tag", "v0.8.0", "HEAD~1")
+	t.Chdir(dir)
+	for _, c := range []struct{ says, args string }{
+		{"-out is missing", ""},
+		{"unexpected argument", "-out DIR x"},
+		{"is not empty", "-out " + full},
+		{"choose linux/amd64", "-out DIR -only linux/none"},
+		{"no commit", "-out DIR -commit none"},
+		{"no commit", "-out DIR -commit --all"},
+		{"no private key", "-out DIR -key CHANGELOG.md"},
+		{"no such file", "-out DIR -key none"},
+		{`no heading "## [0.8.0] - "`, "-out DIR -commit v0.8.0 -key " + key},
+		{"has no tag of a version", "-out DIR -commit HEAD~2"},
+	} {
+		args := strings.Fields(strings.ReplaceAll(c.args, "DIR", filepath.Join(t.TempDir(), "dist")))
+		err := run(context.Background(), args, io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %s", c.args, err, c.says)
+		}
+	}
+	git(t, dir, "tag", "v0.9.1")
+	err := run(context.Background(), []string{"-out", filepath.Join(t.TempDir(), "dist")}, io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "has two versions") {
+		t.Errorf("two tags: %v", err)
+	}
+}
+
+// TestTrustWithStandIn: the tests of trust pass with what a device is built with.
+func TestTrustWithStandIn(t *testing.T) {
+	if os.Getenv("PEERLOAD_FULL") == "" {
+		t.Skip("it compiles the tests of trust anew; ./test.sh full does")
+	}
+	mod, remove, err := slimModule(t.Context(), "../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer remove()
+	if err := command(t.Context(), "../..", nil, "go", "test", "-modfile="+mod, "./trust"); err != nil {
+		t.Error(err)
+	}
+}
