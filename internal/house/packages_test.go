@@ -337,7 +337,7 @@ var packages = []rule{
 	{dir: "internal/packaging", floor: 3, side: outside, allowedImports: []string{"internal/tool"}},
 	{dir: "internal/mutate", floor: 3, side: outside, allowedImports: []string{"internal/tool"}},
 	{dir: "internal/release", floor: 3, side: outside, libraries: []string{"github.com/CycloneDX/cyclonedx-go"},
-		allowedImports: []string{"internal/tool", "internal/sums", "load"}},
+		allowedImports: []string{"internal/tool", "internal/sums", "internal/version", "load"}},
 	{dir: "internal/powercut", floor: 3, side: outside, allowedImports: []string{"internal/tool"}},
 	{dir: "e2e", floor: 3, side: outside, allowedImports: nothing},
 }

@@ -67,7 +67,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	programs := filepath.Join(work, "programs")
 	for _, t := range o.targets {
 		for _, p := range t.programs {
-			if err := t.build(ctx, src.dir, p, filepath.Join(programs, t.folder(), p)); err != nil {
+			out := filepath.Join(programs, t.folder(), p)
+			if err := t.build(ctx, src.dir, p, out); err != nil {
+				return err
+			}
+			if err := src.built(out); err != nil {
 				return err
 			}
 		}

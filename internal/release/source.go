@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"debug/buildinfo"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/peerload/peerload/internal/version"
 )
 
 // source is the tree that is built: a clone of one commit.
@@ -16,6 +19,7 @@ type source struct {
 	commit  string
 	date    time.Time // of the commit
 	version string    // without v
+	tagged  bool      // the version is that of a tag
 }
 
 // versionTag is a tag that makes a version.
@@ -60,7 +64,8 @@ func checkOut(ctx context.Context, o options, dir string) (s source, err error) 
 		return s, err
 	}
 	s.date = s.date.UTC()
-	if s.version == "" {
+	s.tagged = s.version != ""
+	if !s.tagged {
 		if !o.untagged {
 			return s, fmt.Errorf("commit %s has no tag of a version, such as v0.1.0: tag it, or say -untagged to try", s.commit)
 		}
@@ -83,4 +88,18 @@ func (s source) told() error {
 		}
 	}
 	return fmt.Errorf("CHANGELOG.md of this commit has no heading %q with a date: write one, commit and tag", heading)
+}
+
+// built checks that a program says of itself what it was built from: the Go command
+// writes nothing into it where it does not see the clone.
+func (s source) built(program string) error {
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	v := version.Of(info)
+	if v.Commit != s.commit || v.Modified || s.tagged && v.Number != s.version {
+		return fmt.Errorf("%s says that it is %s, and was built from %s of commit %s", program, v, s.version, s.commit)
+	}
+	return nil
 }
