@@ -131,7 +131,7 @@ func (f *Feed) Next(now time.Duration, prefix func(Set) int, held func(Set, int)
 			window = (window + 1) / wire.MaxStripes // the child has another parent
 		}
 		for c.inFlight < window && !c.Complete {
-			i, ok := c.choose(prefix(c.Set), held)
+			i, ok := choose(c, prefix(c.Set), held)
 			if !ok {
 				break
 			}
@@ -146,7 +146,7 @@ func (f *Feed) Next(now time.Duration, prefix func(Set) int, held func(Set, int)
 
 // choose returns the next chunk for the child: in order up to the prefix, then what is
 // held behind it, so that it is not lost with this device.
-func (c *Child) choose(prefix int, held func(Set, int) (int, bool)) (i int, ok bool) {
+func choose(c *Child, prefix int, held func(Set, int) (int, bool)) (i int, ok bool) {
 	for c.next < prefix {
 		i = c.next
 		c.next = c.Set.from(c.next + 1)
