@@ -137,7 +137,7 @@ func (r *rootSide) heardAsk(e Datagram, a *wire.Ask) {
 			note.TwoShareID{A: other, B: e.From, ID: e.Env.From.ID})
 	}
 	p := r.placer.Ask(m.now, e.From, e.Env, a)
-	if a.Failed == m.self.Peer && r.left(e.Env.From, set, a.Reason) {
+	if a.Failed == m.self.Peer && r.left(e.Env.From, set, a) {
 		return
 	}
 	if p != nil {
@@ -146,12 +146,13 @@ func (r *rootSide) heardAsk(e Datagram, a *wire.Ask) {
 }
 
 // left takes a follower that left this root's own link; it reports whether this
-// device is no longer root.
-func (r *rootSide) left(from wire.Peer, set transfer.Set, why wire.Reason) bool {
-	if c := r.m.children.feed.FindPeer(from, set); c != nil && why != wire.ReasonFull {
+// device is no longer root. Who has all that this root has found it slow by what a
+// liar says that there is.
+func (r *rootSide) left(from wire.Peer, set transfer.Set, a *wire.Ask) bool {
+	if c := r.m.children.feed.FindPeer(from, set); c != nil && a.Reason != wire.ReasonFull {
 		r.m.children.dismiss(c.Link, wire.ReasonParentLost) // the slot is free whatever TCP thinks
 	}
-	return why == wire.ReasonParentSlow && r.tooSlow(from)
+	return a.Reason == wire.ReasonParentSlow && a.Prefix < r.m.held.Prefix() && r.tooSlow(from)
 }
 
 // tellTrees decides how many trees the file takes, as soon as it can be known:

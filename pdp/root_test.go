@@ -117,3 +117,20 @@ func TestRootThatCatchesUp(t *testing.T) {
 		t.Errorf("gives it time again: stops %v, root %v", stops(out), m.IsRoot())
 	}
 }
+
+// TestComplaintAboutNothing: a root is too slow for a child that lacks what it holds,
+// and not for one that has all of it: that one believes a liar that there is more.
+func TestComplaintAboutNothing(t *testing.T) {
+	for holds, resigns := range map[int]bool{0: true, 1: false} {
+		m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+		m.Step(0, Start{}, nil)
+		now := untilRoot(t, m)
+		m.Step(now, OriginOpened{Size: 1 << 20}, nil)
+		m.Step(now, Stored{Index: 0}, nil)
+		m.Step(now, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1), TCPPort: wire.Port},
+			Msg: &wire.Ask{Prefix: holds, Failed: m.self.Peer, Reason: wire.ReasonParentSlow}}, nil)
+		if m.IsRoot() == resigns {
+			t.Errorf("a complaint of one that holds %d of 1 chunk: root %v", holds, m.IsRoot())
+		}
+	}
+}
