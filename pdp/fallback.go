@@ -137,8 +137,9 @@ func (f *fallback) withdraw() {
 	f.budget.Cancel()
 }
 
-// release gives the budget back.
+// release gives the budget back. A comparison that was under way begins anew later.
 func (f *fallback) release() {
+	f.review.drop()
 	if f.budget.Active() {
 		f.m.origin.stop()
 		f.done()
@@ -164,6 +165,7 @@ func (f *fallback) keep() {
 
 // adopt leaves the direct download to this device as root.
 func (f *fallback) adopt() {
+	f.review.drop()
 	f.budget.Cancel()
 	if f.budget.Active() {
 		f.done()

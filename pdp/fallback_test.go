@@ -501,10 +501,13 @@ func TestServerWithoutRanges(t *testing.T) {
 // goes to the server to compare, and when that was.
 func trickled(t *testing.T) (m *Machine, link Link, now time.Duration) {
 	t.Helper()
-	return trickle(t, File{Size: 4 << 20, Signed: true, Keyed: true}, time.Second)
+	m, link, now = trickle(t, File{Size: 4 << 20, Signed: true, Keyed: true}, time.Second)
+	m.Step(now, OriginOpened{Size: m.held.Size(), From: m.held.Prefix()}, nil)
+	return m, link, now
 }
 
-// trickle is trickled for a file of which a chunk comes each so often.
+// trickle is trickled for a file of which a chunk comes each so often; the server has
+// not answered yet.
 func trickle(t *testing.T, f File, every time.Duration) (m *Machine, link Link, now time.Duration) {
 	t.Helper()
 	m = newMachine(f, 1)
@@ -521,7 +524,6 @@ func trickle(t *testing.T, f File, every time.Duration) (m *Machine, link Link, 
 	if m.fallback.review.state != comparing {
 		t.Fatalf("goes to the server for another reason: %v", m.fallback.review.state)
 	}
-	m.Step(now, OriginOpened{Size: f.Size, From: m.held.Prefix()}, nil)
 	return m, link, now
 }
 

@@ -138,6 +138,13 @@ func (r *review) end() {
 	r.m.fallback.withdraw()
 }
 
+// drop ends a review that cannot go on: the way to the origin was given up.
+func (r *review) drop() {
+	if r.state != satisfied {
+		r.next(r.wait)
+	}
+}
+
 // holds reports whether a chunk of a peer does not end this device's wait, or its
 // download.
 func (r *review) holds() bool { return r.state != satisfied }

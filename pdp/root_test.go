@@ -134,3 +134,28 @@ func TestComplaintAboutNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestReviewAfterAnotherRoot: a comparison that another root or a failure of the server
+// ends before the server answers is made again, since this device keeps its parent.
+func TestReviewAfterAnotherRoot(t *testing.T) {
+	for name, end := range map[string]Event{
+		"another root": claimed(2, &wire.Claim{Rank: wire.Rank{Complete: true, Prefix: 64, Strength: 1}.Confirm(),
+			Size: 4 << 20, Prefix: 64, Complete: true}),
+		"a failure": OriginEnded{Reason: wire.ReasonOriginUnreachable},
+	} {
+		m, link, now := trickle(t, File{Size: 4 << 20, Signed: true, Keyed: true}, time.Second)
+		if m.Step(now, end, nil); m.fallback.budget.Active() {
+			t.Fatalf("%s does not end it", name)
+		}
+		again := false
+		for until := now + 4*m.fallback.review.wait; now < until && !again; now += 500 * time.Millisecond {
+			if now%time.Second == 0 {
+				m.Step(now, Stored{Link: link, Index: m.held.Prefix()}, nil)
+			}
+			again = hold(t, m, link, now)
+		}
+		if !again {
+			t.Errorf("%s: compares no more", name)
+		}
+	}
+}
