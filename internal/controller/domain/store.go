@@ -163,13 +163,18 @@ type List[T any] struct {
 	Items []T `json:"items"`
 	// Next is what to ask for next, "" at the end.
 	Next string `json:"next,omitempty"`
-	// Total counts all that match, on all pages; of a Log no further than MaxTotal.
+	// Total counts all that match, on all pages; of a Log no further than MaxTotal, and
+	// of what is found by a text no further than MaxFound.
 	Total int `json:"total"`
 }
 
 // MaxTotal bounds what is counted of a log, which grows without end. It is more than
 // the parts of any entry.
 const MaxTotal = 250_000
+
+// MaxFound bounds what is counted of things that are found by a part of their texts:
+// no index has these counts. It says that there are that many at least.
+const MaxFound = 2000
 
 // None filters nothing.
 type None struct{}

@@ -205,9 +205,12 @@ func count[T, F any](ctx context.Context, t *tx, of schema[T, F], w way, f F,
 		}
 	}
 	where, args := clause(conds)
-	query := "SELECT count(*) FROM " + of.name + where
-	if w.most > 0 {
-		query = fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM %s%s LIMIT %d) AS counted", of.name, where, w.most)
+	query, most := "SELECT count(*) FROM "+of.name+where, w.most
+	if slices.ContainsFunc(conds, func(c condition) bool { return c.text != "" }) {
+		most = domain.MaxFound
+	}
+	if most > 0 {
+		query = fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM %s%s LIMIT %d) AS counted", of.name, where, most)
 	}
 	err = t.rows(ctx, "count "+of.name, query, args, func(r *sql.Rows) error { return r.Scan(&total) })
 	return total, err

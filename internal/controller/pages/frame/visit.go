@@ -71,6 +71,10 @@ func (v *Visit) CSRF() string {
 // Query is a parameter of the address.
 func (v *Visit) Query(name string) string { return v.R.URL.Query().Get(name) }
 
+// AtLeast reports whether there may be more than a total: what a text finds is counted
+// so far and no further.
+func (v *Visit) AtLeast(total int) bool { return v.Query("text") != "" && total >= domain.MaxFound }
+
 // Form is a field of the form that was sent, without blanks around it.
 func (v *Visit) Form(name string) string { return strings.TrimSpace(v.R.PostFormValue(name)) }
 
