@@ -15,6 +15,7 @@ import (
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/controller/bulk/table"
+	"github.com/peerload/peerload/internal/controller/bulk/words"
 	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/terminal"
@@ -208,10 +209,12 @@ func (f *jobFlags) report(conn *console.Flags, cmd *cobra.Command, rows []client
 		}
 	}
 	err := error(nil)
+	japanese := terminal.Japanese(os.Getenv)
 	if len(shown) > 0 {
 		err = console.List(conn, cmd, "bulk_row", shown, "LINE DEVICE OUTCOME CHANGES PROBLEM",
 			func(r client.JobRow) []string {
-				return []string{fmt.Sprint(r.Line), r.Device, r.Outcome, changesText(r.Changes), r.Problem}
+				return []string{fmt.Sprint(r.Line), r.Device, rowWord(r.Outcome, japanese), changesText(r.Changes),
+					words.Say(r.Problem, japanese)}
 			})
 	}
 	if err != nil {
@@ -224,7 +227,7 @@ func (f *jobFlags) report(conn *console.Flags, cmd *cobra.Command, rows []client
 			return err
 		}
 	}
-	text := countText(name, state, n, terminal.Japanese(os.Getenv))
+	text := countText(name, state, n, japanese)
 	if err := conn.Show(cmd, event, n, "%s\n", text); err != nil || len(bad) == 0 {
 		return err
 	}
@@ -261,6 +264,18 @@ func badTable(rows []client.JobRow) *table.Table {
 var jobWords = map[string]string{
 	"waiting": "待機", "checking": "確認中", "running": "実行中", "undoing": "取り消し中",
 	"done": "完了", "refused": "拒否", "undone": "取り消し済み",
+}
+
+// rowWords are what becomes of rows in Japanese.
+var rowWords = map[string]string{"created": "作成", "changed": "変更", "unchanged": "変更なし", "refused": "拒否",
+	"undone": "取り消し", "kept": "維持"}
+
+// rowWord is what becomes of a row for people.
+func rowWord(outcome string, japanese bool) string {
+	if ja := rowWords[outcome]; ja != "" && japanese {
+		return ja
+	}
+	return outcome
 }
 
 // jobWord is the state of a job for people.
@@ -378,7 +393,7 @@ func (f *jobFlags) showJob(conn *console.Flags, cmd *cobra.Command, c *console.C
 	}
 	text := "job " + j.ID
 	if j.Problem != "" {
-		text += ": " + terminal.Printable(j.Problem)
+		text += ": " + terminal.Printable(words.Say(j.Problem, terminal.Japanese(os.Getenv)))
 	}
 	if j.State == "waiting" {
 		text += ": begins " + console.When(j.At)

@@ -187,6 +187,7 @@ var packages = []rule{
 	{dir: "internal/controller/bulk/table", floor: 2, side: controller, pure: true,
 		allowedImports: []string{"internal/choice", "internal/policy"},
 		libraries:      []string{"github.com/xuri/excelize/v2", "golang.org/x/text"}},
+	{dir: "internal/controller/bulk/words", floor: 2, side: controller, pure: true, allowedImports: nothing},
 	{dir: "internal/controller/filesets", floor: 2, side: controller, still: true,
 		allowedImports: []string{"internal/policy", "internal/controller/domain"}},
 	{dir: "internal/controller/bulk", floor: 2, side: controller, allowedImports: []string{"load", "internal/policy",
@@ -272,6 +273,7 @@ var packages = []rule{
 		"internal/controller/pages/words"}},
 	{dir: "internal/controller/pages", floor: 2, side: controller, allowedImports: []string{"client", "report",
 		"internal/device/reason", "internal/device/wording", "internal/controller/pages/words",
+		"internal/controller/bulk/words",
 		"internal/controller/pages/frame"}},
 
 	// Floor 3: the product from outside. The laboratory sees a device only as a user

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/controller/bulk"
+	"github.com/peerload/peerload/internal/controller/bulk/words"
 	"github.com/peerload/peerload/internal/controller/domain"
 )
 
@@ -108,6 +109,14 @@ func TestMalformed(t *testing.T) {
 			j = r.finish(j.ID)
 			if j.State != domain.JobRefused || j.Counts.Refused != p.Counts.Refused || j.Counts.Created > 0 {
 				t.Errorf("%s: planned %+v, done %+v", m.name, p.Counts, j)
+			}
+			for _, row := range p.Rows {
+				if row.Problem != "" && !words.Known(row.Problem) {
+					t.Errorf("%s: no words in Japanese for %s", m.name, row.Problem)
+				}
+			}
+			if j.Problem != "" && !words.Known(j.Problem) {
+				t.Errorf("%s: no words in Japanese for %s", m.name, j.Problem)
 			}
 			if !told(p.Rows, says) || !told(r.rows(j.ID), says) {
 				t.Errorf("%s: %+v does not say %s", m.name, p.Rows, says)
