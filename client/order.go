@@ -24,6 +24,10 @@ type OrderRequest struct {
 	Active  string `json:"active,omitempty"`
 	Text    string `json:"text,omitempty"`
 	All     bool   `json:"all,omitempty"`
+	// Rollout finds the devices of a rollout, Wave those of one of its waves, from 1; 0
+	// means of all.
+	Rollout string `json:"rollout,omitempty"`
+	Wave    int    `json:"wave,omitempty"`
 	// At is the moment of reset-together; zero means in half a minute.
 	At time.Time `json:"at,omitzero"`
 	// LifeS is for how many seconds it is sent to devices that do not answer; 0 means

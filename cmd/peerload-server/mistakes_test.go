@@ -107,6 +107,8 @@ var mistakes = []string{
 	"bulk run --all-devices timing=lan --at noon", "bulk plan DIR/rows.csv --delimiter x", "bulk export",
 	// Names that nobody has.
 	"order show none", "order cancel none", "order send retry --device 02:00:00:00:00:09",
+	"order send retry --rollout none --wave 1", "order send retry --wave 1 --all",
+	"order send retry --rollout none --wave 0",
 	"order send retry --site Kyotoo", "order send retry --model none",
 	"release show none", "release delete none",
 	"site show Kyotoo", "site set Kyotoo --note x", "site delete none", "device list --site Kyotoo",

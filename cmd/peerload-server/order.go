@@ -44,6 +44,8 @@ func (f *sendFlags) flags(cmd *cobra.Command) {
 	s.StringVar(&f.order.State, "state", "", "devices in this state, as last reported")
 	s.StringVar(&f.order.Active, "active", "", "devices that run this load, as last reported")
 	s.StringVar(&f.order.Text, "text", "", "devices with this in their name or description")
+	s.StringVar(&f.order.Rollout, "rollout", "", "devices of this rollout")
+	s.IntVar(&f.order.Wave, "wave", 0, "devices of this wave of --rollout, from 1; default: of all waves")
 	s.BoolVar(&f.order.All, "all", false, "all devices")
 	s.StringVar(&f.at, "at", "", "moment of reset-together: a time such as 2026-03-01T22:00:00+09:00, or from now, "+
 		"such as 5m; default: in half a minute")
@@ -62,6 +64,9 @@ func (f *sendFlags) request(cmd *cobra.Command, kind string) (client.OrderReques
 	o.LifeS = int64(f.life / time.Second)
 	if console.Given(cmd, "lines") && o.Lines < 1 {
 		return o, errors.New("--lines is 1 to 1000")
+	}
+	if console.Given(cmd, "wave") && (o.Wave < 1 || o.Rollout == "") {
+		return o, errors.New("--wave is 1 or more, and --rollout says of which rollout")
 	}
 	var err error
 	o.At, err = console.Moment(f.at)
@@ -85,6 +90,7 @@ A device gets its orders within seconds while its agent is connected, and else
 when it is connected again, until the order expires. It carries each out once.`,
 		Example: "  peerload-server order send check-in --site Kyoto --yes --watch\n" +
 			"  peerload-server order send reset-together --model 7961 --at 5m --yes\n" +
+			"  peerload-server order send retry --rollout spring --wave 1 --state failed --yes\n" +
 			"  peerload-server order send collect-log --device SEP001122334455 --lines 500",
 		RunE: conn.With(func(cmd *cobra.Command, args []string, c *console.Connection) error {
 			o, err := f.request(cmd, args[0])

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/peerload/peerload/internal/choice"
@@ -95,6 +93,9 @@ type Request struct {
 	Active  string   `json:"active,omitempty"`
 	Text    string   `json:"text,omitempty"`
 	All     bool     `json:"all,omitempty"`
+	// Rollout finds the devices of a rollout, Wave those of one of its waves, from 1.
+	Rollout string `json:"rollout,omitempty" maxLength:"64"`
+	Wave    int    `json:"wave,omitempty" minimum:"0" maximum:"100" doc:"of the rollout, from 1; 0 or left out: all"`
 	// At is the moment of reset-together; zero means in half a minute.
 	At time.Time `json:"at,omitzero"`
 	// Life in seconds until it expires; 0 means an hour.
@@ -117,6 +118,11 @@ func invalid(format string, args ...any) error {
 
 // finds reports whether a request finds devices, rather than to name them.
 func (r Request) finds() bool {
+	return r.Rollout != "" || r.filters()
+}
+
+// filters reports whether it finds them by what is known of each.
+func (r Request) filters() bool {
 	return r.Site != "" || r.Model != "" || r.Profile != "" || r.State != "" || r.Active != "" || r.Text != ""
 }
 
@@ -139,8 +145,10 @@ func (r Request) order(now time.Time) (o domain.SentOrder, err error) {
 	}
 	switch named := len(r.Devices) > 0; {
 	case !named && !r.finds() && !r.All:
-		return o, invalid("the order is for nobody: name devices, or find them by site, model, profile, state, load or " +
-			"text, or say that it is for all")
+		return o, invalid("the order is for nobody: name devices, or find them by site, model, profile, state, load, " +
+			"text or rollout, or say that it is for all")
+	case r.Wave != 0 && r.Rollout == "":
+		return o, invalid("a wave is one of a rollout: name it")
 	case named && (r.finds() || r.All), r.finds() && r.All:
 		return o, invalid("an order is for devices that it names, for those that it finds, or for all: leave out the others")
 	}
@@ -223,7 +231,7 @@ func (s *Service) Send(ctx context.Context, a domain.Actor, r Request, dry bool)
 // reached finds whom an order reaches, in a transaction.
 func (s *Service) reached(ctx context.Context, tx domain.Tx, a domain.Actor, r Request,
 	out *Sent) ([]domain.OrderDevice, error) {
-	rows, err := find(ctx, s.ctl.Within(tx), a, r)
+	rows, err := s.find(ctx, tx, a, r)
 	if err != nil {
 		return nil, err
 	}
@@ -243,35 +251,6 @@ func (s *Service) reached(ctx context.Context, tx domain.Tx, a domain.Actor, r R
 // id makes an id that orders by time.
 func (s *Service) id() string {
 	return fmt.Sprintf("%016x%s", s.ctl.Time().UnixMicro(), s.ctl.Random(4))
-}
-
-// find returns the devices of a request, in the order of their names.
-func find(ctx context.Context, c *domain.Controller, a domain.Actor, r Request) (rows []domain.DeviceRow, err error) {
-	for _, name := range r.Devices {
-		d, err := c.Device(ctx, a, name)
-		if err != nil {
-			return nil, err
-		}
-		rows = append(rows, d)
-	}
-	if len(r.Devices) == 0 {
-		f := domain.DeviceFilter{Site: r.Site, Model: r.Model, Profile: r.Profile, State: r.State, Active: r.Active,
-			Text: r.Text}
-		for p := (domain.Page{Limit: domain.MaxPage}); ; {
-			l, err := c.Devices(ctx, a, f, p)
-			if err != nil {
-				return nil, err
-			}
-			if rows = append(rows, l.Items...); len(rows) > MaxDevices {
-				return nil, invalid("an order reaches %d devices at most", MaxDevices)
-			}
-			if p.After = l.Next; p.After == "" {
-				break
-			}
-		}
-	}
-	slices.SortFunc(rows, func(a, b domain.DeviceRow) int { return strings.Compare(a.Name, b.Name) })
-	return slices.CompactFunc(rows, func(a, b domain.DeviceRow) bool { return a.Name == b.Name }), nil
 }
 
 // site is the one that a device belongs to.

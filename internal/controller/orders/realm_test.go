@@ -40,6 +40,8 @@ func TestRealm(t *testing.T) {
 	realmsuite.Add(f.Samples, sent.Order.ID, both.Order.ID)
 	realmsuite.Add(f.Samples, Request{Kind: kind, All: true}, Request{Kind: kind, Site: realmsuite.Osaka},
 		Request{Kind: kind, Profile: "desks"}, Request{Kind: kind, Devices: []string{realmsuite.Outside, realmsuite.Own}})
+	realmsuite.Add(f.Samples, Request{Kind: kind, Rollout: "both", Wave: 1}, Request{Kind: kind,
+		Rollout: realmsuite.Elsewhere}, Request{Kind: kind, Rollout: realmsuite.Elsewhere, Profile: "desks"})
 	realmsuite.Run(t, f, func(cfg domain.Config) any { return of(cfg) }, "Answer", "Carries", "Feed", "Prune", "Run",
 		"ToPin", "Told", "Untold")
 }

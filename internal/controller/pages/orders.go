@@ -105,10 +105,19 @@ func newOrder(v *frame.Visit) error {
 			Detail: "an order cannot be sent to devices by failure or silence: select them one by one"}
 	}
 	o := client.OrderRequest{Kind: "check-in", Devices: q["device"], Site: q.Get("site"), Model: q.Get("model"),
-		Profile: q.Get("profile"), State: q.Get("state"), Active: q.Get("active"), Text: q.Get("text")}
+		Profile: q.Get("profile"), State: q.Get("state"), Active: q.Get("active"), Text: q.Get("text"),
+		Rollout: q.Get("rollout")}
+	if is := q.Get("wave"); is != "" {
+		n, ok := frame.Int(is)
+		if !ok || n < 1 || n > 100 {
+			return &client.Error{Status: http.StatusUnprocessableEntity, Kind: client.Invalid,
+				Detail: "the wave is a number from 1: go back to the rollout, and select one"}
+		}
+		o.Wave = int(n)
+	}
 	// To all devices only if that is said: nothing that was selected is not everything.
 	o.All = q.Get("all") != ""
-	some := len(o.Devices) > 0 || o.Site+o.Model+o.Profile+o.State+o.Active+o.Text != ""
+	some := len(o.Devices) > 0 || o.Site+o.Model+o.Profile+o.State+o.Active+o.Text+o.Rollout != ""
 	if some == o.All {
 		return &client.Error{Status: http.StatusUnprocessableEntity, Kind: client.Invalid,
 			Detail: "no device is selected: go back, and select those that the order is for"}
@@ -128,7 +137,8 @@ func newOrder(v *frame.Visit) error {
 		Query   map[string]string
 		Refused string
 	}{Form: f, Devices: o.Devices, Query: map[string]string{"site": o.Site, "model": o.Model, "profile": o.Profile,
-		"state": o.State, "active": o.Active, "text": o.Text, "all": q.Get("all")}}
+		"state": o.State, "active": o.Active, "text": o.Text, "all": q.Get("all"),
+		"rollout": o.Rollout, "wave": q.Get("wave")}}
 	if v.R.Method == http.MethodPost {
 		return sendOrder(v, o, f)
 	}
@@ -144,7 +154,8 @@ func newOrder(v *frame.Visit) error {
 func sendOrder(v *frame.Visit, o client.OrderRequest, f frame.Form) error {
 	f.Hidden = map[string]string{}
 	for name, is := range map[string]string{"site": o.Site, "model": o.Model, "profile": o.Profile, "state": o.State,
-		"active": o.Active, "text": o.Text, "device": strings.Join(o.Devices, " "), "all": v.Form("all")} {
+		"active": o.Active, "text": o.Text, "device": strings.Join(o.Devices, " "), "all": v.Form("all"),
+		"rollout": o.Rollout, "wave": v.Form("wave")} {
 		if is != "" {
 			f.Hidden[name] = is
 		}

@@ -24,7 +24,7 @@ func (f *Fleet) rollouts(t testing.TB) {
 		for id, devices := range map[string][]string{"both": {Own, Unnamed}, Elsewhere: {Outside},
 			Secret: {Stray, Unnamed}} {
 			errs = append(errs, tx.Rollouts().Put(ctx, &domain.Rollout{Record: rollout.Record{ID: id,
-				State: rollout.Running}}))
+				State: rollout.Running, Waves: []rollout.WaveRecord{{}}}}))
 			for _, d := range devices {
 				errs = append(errs, tx.RolloutDevices().Put(ctx, &domain.RolloutDevice{Rollout: id,
 					Row: rollout.Row{Device: d}}), tx.Verdicts().Put(ctx, &domain.Verdict{Device: d, Load: id}))
