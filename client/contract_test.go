@@ -23,7 +23,7 @@ import (
 // notCovered are the operations that the client does not call; the package
 // comment names them, too.
 var notCovered = []string{"log-in", "change-password", "set-up",
-	"enrol", "check-in", "get-openapi", "follow-orders", "answer-orders", "tell-live",
+	"enrol", "check-in", "get-openapi", "follow-orders", "answer-orders", "tell-live", "hand-over-reports",
 	"follow-site", "get-last-upgrade"}
 
 // server is an http.RoundTripper that knows the document only: it notes what a

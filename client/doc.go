@@ -19,8 +19,8 @@
 // What the package does not cover: sessions, which are for people in a browser
 // (log-in, change-password, set-up); what a device reports
 // about itself and what it is told (enrol, check-in, follow-orders, answer-orders,
-// tell-live), which "peerload agent" does; the upgrades of a site while they go
-// on, as a stream that pages draw (follow-site, get-last-upgrade); and the document
+// tell-live, hand-over-reports), which "peerload agent" does; the upgrades of a site
+// while they go on, as a stream that pages draw (follow-site, get-last-upgrade); and the document
 // itself (get-openapi). What must not live here: rules of the
 // domain, and anything that a caller cannot do over HTTP.
 //

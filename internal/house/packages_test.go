@@ -206,7 +206,7 @@ var packages = []rule{
 			"internal/controller/domain", "internal/controller/summary"}},
 	{dir: "internal/controller/orders", floor: 2, side: controller,
 		allowedImports: []string{"internal/choice", "internal/parse", "internal/order", "internal/durable",
-			"internal/controller/domain"}},
+			"internal/controller/domain", "report"}},
 	{dir: "internal/controller/livesite", floor: 2, side: controller,
 		allowedImports: []string{"internal/live", "internal/order", "internal/durable", "internal/controller/domain"}},
 	{dir: "internal/testkit/keepersuite", floor: 2, side: controller,

@@ -134,6 +134,10 @@ type Carried struct {
 	// Results are the follower's, and Acks what the controller has answered.
 	Results [][]byte `json:"results,omitempty"`
 	Acks    []Ack    `json:"acks,omitempty"`
+	// Report is the follower's, and Took what the controller has answered: its code is
+	// empty if the report was not handed over.
+	Report *Reported `json:"report,omitempty"`
+	Took   *Ack      `json:"took,omitempty"`
 	// Live is what the follower tells of its upgrade: a live.State.
 	Live json.RawMessage `json:"live,omitempty"`
 }

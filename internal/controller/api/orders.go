@@ -103,6 +103,18 @@ func (s *Server) deviceOrders() {
 		acks, err := s.cfg.Orders.Answer(ctx, actor(ctx), r.Results)
 		return answer(s, ctx, acks, err)
 	})
+	reports := does(op(http.MethodPost, "/devices/{device}/reports", "hand-over-reports",
+		"Hand over reports of devices, each sealed by its own", needDevice))
+	reports.MaxBodyBytes, reports.SkipValidateBody = order.MaxPackedReports, true
+	reports.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}
+	huma.Register(s.api, reports, func(ctx context.Context, in *struct {
+		DevicePath
+		RawBody []byte `contentType:"application/octet-stream"`
+	}) (*plain[order.Acks], error) {
+		acks, err := s.cfg.Orders.Reports(ctx, actor(ctx), in.RawBody)
+		return answer(s, ctx, acks, err)
+	})
 	feed := does(op(http.MethodPost, "/devices/{device}/feed", "follow-orders",
 		"The orders of a device, as they come", needDevice))
 	s.mayGrow(&feed, typeOf[order.Hello](), helloBytes)

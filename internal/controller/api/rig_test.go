@@ -207,7 +207,7 @@ var roles = map[string]string{
 	"list-job-rows": "viewer", "undo-job": "operator", "export-devices": "operator", "list-templates": "viewer",
 	"put-template": "operator", "delete-template": "operator",
 	"follow-orders": "only device", "answer-orders": "only device",
-	"tell-live": "only device", "follow-site": "viewer", "get-last-upgrade": "viewer",
+	"tell-live": "only device", "hand-over-reports": "only device", "follow-site": "viewer", "get-last-upgrade": "viewer",
 }
 
 // TestEveryEndpoint walks the document: without credentials 401, with each

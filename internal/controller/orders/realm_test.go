@@ -42,8 +42,8 @@ func TestRealm(t *testing.T) {
 		Request{Kind: kind, Profile: "desks"}, Request{Kind: kind, Devices: []string{realmsuite.Outside, realmsuite.Own}})
 	realmsuite.Add(f.Samples, Request{Kind: kind, Rollout: "both", Wave: 1}, Request{Kind: kind,
 		Rollout: realmsuite.Elsewhere}, Request{Kind: kind, Rollout: realmsuite.Elsewhere, Profile: "desks"})
-	realmsuite.Run(t, f, func(cfg domain.Config) any { return of(cfg) }, "Answer", "Carries", "Feed", "Prune", "Run",
-		"ToPin", "Told", "Untold")
+	realmsuite.Run(t, f, func(cfg domain.Config) any { return of(cfg) }, "Answer", "Carries", "Feed", "Prune", "Reports",
+		"Run", "ToPin", "Told", "Untold")
 }
 
 // TestLimitedLater: who is limited to a site after he has sent an order sees how its

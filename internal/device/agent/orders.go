@@ -120,6 +120,19 @@ func (w *orderWay) up(ctx context.Context, results [][]byte) order.Acks {
 	return r.Up(ctx, results)
 }
 
+// report hands a report over by way of the carrier of the subnet, and reports whether the
+// controller has it.
+func (w *orderWay) report(ctx context.Context, status report.Device) bool {
+	w.mu.Lock()
+	r := w.relay
+	w.mu.Unlock()
+	if r == nil || !r.Follows() {
+		return false
+	}
+	text, err := json.Marshal(status)
+	return err == nil && r.Report(ctx, text)
+}
+
 // follows reports whether another device carries for this one.
 func (w *orderWay) follows() bool {
 	w.mu.Lock()

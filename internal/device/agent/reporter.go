@@ -232,7 +232,10 @@ func (d *Daemon) report(ctx context.Context) error {
 	d.out.telling.Lock()
 	defer d.out.telling.Unlock()
 	r := d.Status()
-	err := d.reporter.send(ctx, "SEP"+d.mac, r)
+	var err error
+	if !d.orderWay.report(ctx, r) {
+		err = d.reporter.send(ctx, "SEP"+d.mac, r)
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			d.log.Warn("the controller took no report", "error", err)

@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -39,6 +40,39 @@ func (f *Follower) stamp() (order.Stamp, bool) {
 		return order.Stamp{}, false
 	}
 	return f.cfg.Stamp(), true
+}
+
+// Report seals a report of this device for a carrier.
+func (f *Follower) Report(carrier string, report []byte) (order.Reported, error) {
+	c, err := f.cfg.Controller()
+	if err != nil {
+		return order.Reported{}, err
+	}
+	f.mu.Lock()
+	now := f.now()
+	f.mu.Unlock()
+	return order.NewSecret(c.Secret).SealReport(f.cfg.Device, carrier, now, report)
+}
+
+// Reported reports whether the controller has said that it has a report of this device.
+func (f *Follower) Reported(r order.Reported, ack []byte) bool {
+	c, err := f.cfg.Controller()
+	return err == nil && order.NewSecret(c.Secret).Acked(r.Code, ack)
+}
+
+// HandReports hands reports of others over to the controller, and returns what it says.
+func (f *Follower) HandReports(ctx context.Context, all []order.Reported) (order.Acks, error) {
+	c, err := f.cfg.Controller()
+	if err != nil {
+		return order.Acks{}, err
+	}
+	packed, err := order.PackReports(all)
+	if err != nil {
+		return order.Acks{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	return acked(f.send(ctx, c, "reports", "application/octet-stream", packed))
 }
 
 // Covered reports whether the controller has made a cover for a mandate of this

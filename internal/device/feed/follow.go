@@ -370,7 +370,11 @@ func (f *Follower) Hand(ctx context.Context, results [][]byte) (order.Acks, erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	res, err := f.post(ctx, c, "results", order.Results{Results: results})
+	return acked(f.post(ctx, c, "results", order.Results{Results: results}))
+}
+
+// acked reads the acknowledgements of an answer.
+func acked(res io.ReadCloser, err error) (order.Acks, error) {
 	if err != nil {
 		return order.Acks{}, err
 	}

@@ -194,6 +194,9 @@ func (r *Relay) carried(id carrier.Link, c order.Carried) {
 			r.step(carrier.Mandated{Link: id, Mandate: c.Mandate})
 		}
 		r.collect(id, c.Results)
+		if c.Report != nil {
+			r.collectReport(id, *c.Report)
+		}
 		if len(c.Live) > 0 && r.cfg.Teller != nil && r.m.Carries() {
 			r.cfg.Teller.Put(c.Live)
 		}
@@ -207,5 +210,8 @@ func (r *Relay) carried(id carrier.Link, c order.Carried) {
 	}
 	if len(c.Acks) > 0 {
 		r.acked(id, c.Acks)
+	}
+	if l, _ := r.m.Served(); c.Took != nil && l == id {
+		r.took(c.Took.Code)
 	}
 }

@@ -90,6 +90,7 @@ type Relay struct {
 	waiting waitingOrders
 	results collected
 	ask     chan<- order.Acks // who waits for acknowledgements by way of the carrier
+	reports reports
 	// same is the frame of a line that goes to all alike.
 	same passedOn
 }
@@ -108,8 +109,9 @@ type passedOn struct {
 
 // mandate is the last one of this device.
 type mandate struct {
-	nonce uint32
-	text  []byte
+	nonce   uint32
+	text    []byte
+	carrier string
 }
 
 // New prepares to follow a feed.
@@ -197,6 +199,7 @@ func (r *Relay) step(in carrier.Event) {
 	}
 	if l, _ := r.m.Served(); l != r.served {
 		r.follows.Store(l != 0)
+		r.took(nil) // who has carried may not have handed the report over
 		if r.cfg.Teller != nil {
 			r.cfg.Teller.Again() // who carries now knows nothing
 		}
@@ -277,7 +280,7 @@ func (r *Relay) mandate(a carrier.Mandate) {
 		r.cfg.Log.Warn("no mandate for the carrier", "error", err)
 		return
 	}
-	r.mine = mandate{a.Nonce, text}
+	r.mine = mandate{a.Nonce, text, a.Carrier}
 	r.tell(a.Link, order.Carried{Mandate: text})
 }
 

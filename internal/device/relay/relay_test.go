@@ -50,7 +50,9 @@ type site struct {
 	nodes  []*node
 	life   time.Duration // of feeds
 	asked  chan int64    // the lengths of what asks for feeds, if one waits for them
-	done   chan string   // names of devices that have carried out an order
+	handed atomic.Int64  // requests with reports
+	root   domain.Actor
+	done   chan string // names of devices that have carried out an order
 }
 
 // front counts what goes between the site and the controller, and can be shut.
@@ -140,7 +142,7 @@ type node struct {
 
 func newSite(t testing.TB, n int, beat time.Duration) *site {
 	t.Helper()
-	s := &site{TB: t, dir: t.TempDir(), done: make(chan string, 16*n), asked: make(chan int64)}
+	s := &site{TB: t, dir: t.TempDir(), root: domain.Local("root"), done: make(chan string, 16*n), asked: make(chan int64)}
 	must := s.must
 	store, err := freshdb.Open(t.Context(), filepath.Join(s.dir, "controller.db"))
 	must(err)
@@ -159,6 +161,9 @@ func newSite(t testing.TB, n int, beat time.Duration) *site {
 			case s.asked <- r.ContentLength:
 			default:
 			}
+		}
+		if strings.HasSuffix(r.URL.Path, "/reports") {
+			s.handed.Add(1)
 		}
 		handler.ServeHTTP(w, r)
 	}))
