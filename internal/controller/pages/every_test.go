@@ -141,3 +141,35 @@ func odd(t *testing.T, text string, known map[string]bool) (wrong []string) {
 	}
 	return wrong
 }
+
+// linksOf are the paths on this server that a page links to; formsOf those to which it
+// sends forms that change something.
+func linksOf(t *testing.T, text string) (paths []string) {
+	return valuesOf(t, text, func(n *html.Node, at html.Attribute) bool {
+		return n.Data == "a" && at.Key == "href" && (strings.HasPrefix(at.Val, "/") || strings.HasPrefix(at.Val, "?"))
+	})
+}
+
+func formsOf(t *testing.T, text string) (paths []string) {
+	return valuesOf(t, text, func(n *html.Node, at html.Attribute) bool {
+		post := func(a html.Attribute) bool { return a.Key == "method" && a.Val == "post" }
+		return n.Data == "form" && at.Key == "action" && slices.ContainsFunc(n.Attr, post)
+	})
+}
+
+// valuesOf are values of attributes of a page.
+func valuesOf(t *testing.T, text string, is func(*html.Node, html.Attribute) bool) (values []string) {
+	t.Helper()
+	doc, err := html.Parse(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range doc.Descendants() {
+		for _, at := range n.Attr {
+			if n.Type == html.ElementNode && is(n, at) {
+				values = append(values, at.Val)
+			}
+		}
+	}
+	return values
+}

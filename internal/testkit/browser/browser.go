@@ -48,7 +48,8 @@ func Open(tb testing.TB, chromium string) *Browser {
 	tb.Helper()
 	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium),
 		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(tb.TempDir()),
-		chromedp.Flag("force-prefers-reduced-motion", true))
+		chromedp.Flag("force-prefers-reduced-motion", true),
+		chromedp.Flag("disable-back-forward-cache", true)) // a page from it tells nobody that it is there
 	ctx, stop := chromedp.NewExecAllocator(context.WithoutCancel(tb.Context()), opts...)
 	ctx, shut := chromedp.NewContext(ctx)
 	b := &Browser{tb: tb, ctx: ctx}
@@ -181,4 +182,47 @@ func (b *Browser) Squeezed() []string {
 		if (head && getComputedStyle(head).position === "absolute") return false; // for screen readers alone
 		return text.length > 11 && box.width > 1 && box.width < 48 && box.height > 80;
 	}).map(e => e.textContent.trim().slice(0, 80))`))
+}
+
+// Follow clicks on something, found by XPath or a selector, and waits for the page that
+// it leads to.
+func (b *Browser) Follow(what string) {
+	b.tb.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if _, err := chromedp.RunResponse(ctx, chromedp.Click(what)); err != nil {
+		b.tb.Fatalf("%s leads to no other page: %v", what, err)
+	}
+}
+
+// Back goes to the page before.
+func (b *Browser) Back() { b.tb.Helper(); Run(b, chromedp.NavigateBack()) }
+
+// Fill types a text into the field of a name, in the place of what is there.
+func (b *Browser) Fill(name, text string) {
+	b.tb.Helper()
+	field := `[name="` + name + `"]`
+	Run(b, chromedp.Evaluate[int](`document.querySelector('`+field+`').select(), 0`))
+	Run(b, chromedp.SendKeys(field, text))
+}
+
+// Choose chooses an option of the field of a name.
+func (b *Browser) Choose(name, value string) {
+	b.tb.Helper()
+	Run(b, chromedp.SetValue(`[name="`+name+`"]`, value))
+}
+
+// Wait waits until something holds on the page, in JavaScript.
+func (b *Browser) Wait(what string) { b.tb.Helper(); Run(b, chromedp.Poll[bool](what)) }
+
+// See fails unless the page shows texts; one that begins with "!" must not be there.
+func (b *Browser) See(texts ...string) {
+	b.tb.Helper()
+	shown := b.Text()
+	for _, text := range texts {
+		without, not := strings.CutPrefix(text, "!")
+		if strings.Contains(shown, without) == not {
+			b.tb.Errorf("the page: %q:\n%s", text, shown)
+		}
+	}
 }
