@@ -57,6 +57,11 @@ func TestExecute(t *testing.T) {
 		"copy --to x a -qs y -sz": "copy a",
 		"--to=x copy a":           "copy a", // flags may stand before the command
 		"--to x copy a":           "copy a",
+		"--quiet copy a":          "copy a", // it has no value
+		"-q copy a":               "copy a",
+		"-qt x copy a":            "copy a",
+		"-tx copy a":              "copy a",
+		"--wait 1s -q copy a":     "copy a",
 		"secret copy":             "secret copy",
 		"remote list":             "remote list",
 		"--version":               "prog version 1.2\n",

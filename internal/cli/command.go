@@ -13,6 +13,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 )
@@ -135,7 +136,7 @@ func (c *Command) names() (names []string) {
 func (c *Command) find(words []string) (call, error) {
 	at := call{c, c.name(), words}
 	for len(at.Commands) > 0 {
-		i := firstWord(at.args)
+		i := at.firstWord(at.args)
 		if i < 0 {
 			return at, nil
 		}
@@ -156,15 +157,15 @@ func (c *Command) sub(name string) *Command {
 	return c.Commands[i]
 }
 
-// firstWord is the index of the first word that is neither a flag nor, as far
-// as can be told without knowing the flags, the value of one; -1: there is none.
-func firstWord(words []string) int {
+// firstWord is the index of the first word that is neither a flag nor the value of
+// one, of this command or of those below; -1: there is none.
+func (c *Command) firstWord(words []string) int {
 	for i := 0; i < len(words); i++ {
 		w := words[i]
 		switch {
 		case w == "--":
 			return -1
-		case takesNext(w):
+		case c.takesNext(w):
 			i++
 		case w != "" && w[0] != '-':
 			return i
@@ -173,8 +174,37 @@ func firstWord(words []string) int {
 	return -1
 }
 
-// takesNext reports whether w is a flag by itself, --flag or -f, whose value, if
-// it takes one, is the next word.
-func takesNext(w string) bool {
-	return !strings.Contains(w, "=") && (strings.HasPrefix(w, "--") || len(w) == 2 && w[0] == '-')
+// takesNext reports whether w is a flag whose value is the next word: --flag, -f, or
+// -vf where v is one without. Of a flag that nobody knows it is assumed.
+func (c *Command) takesNext(w string) bool {
+	if len(w) < 2 || w[0] != '-' || strings.Contains(w, "=") {
+		return false
+	}
+	if name, long := strings.CutPrefix(w, "--"); long {
+		valued, known := c.valued(func(f *pflag.FlagSet) *pflag.Flag { return f.Lookup(name) })
+		return valued || !known
+	}
+	for i := 1; i < len(w); i++ {
+		if w[i] >= utf8.RuneSelf {
+			return false // no flag is that short
+		}
+		valued, known := c.valued(func(f *pflag.FlagSet) *pflag.Flag { return f.ShorthandLookup(w[i : i+1]) })
+		if valued || !known {
+			return i == len(w)-1 // else what follows is the value
+		}
+	}
+	return false
+}
+
+// valued reports whether a flag of this command or of one below needs a value, and
+// whether there is such a flag.
+func (c *Command) valued(find func(*pflag.FlagSet) *pflag.Flag) (valued, known bool) {
+	if f := find(c.allFlags()); f != nil {
+		valued, known = f.NoOptDefVal == "", true
+	}
+	for _, s := range c.Commands {
+		v, k := s.valued(find)
+		valued, known = valued || v, known || k
+	}
+	return valued, known
 }
