@@ -79,8 +79,7 @@ func TestRootKilledDuringALoad(t *testing.T) {
 	s := newSite(t)
 	var ds []*device
 	for i := range 5 {
-		ds = append(ds, s.getLoad(v.trustDir(), i, "http://"+srv.host+"/fw.load",
-			"--origin-connections", "1")) // or as many chunks are lost as come at once
+		ds = append(ds, s.getLoad(v.trustDir(), i, "http://"+srv.host+"/fw.load"))
 	}
 	var app string
 	for _, c := range m.Components {
