@@ -318,8 +318,8 @@ func (f *getFlags) commandLine(args []string) string {
 				w = strings.ReplaceAll(w, h, name+": xxxxx")
 			}
 		}
-		if sources, err := origin.Candidates(w); err == nil && sources[0].User != nil {
-			w = sources[0].Redacted()
+		if sources, err := origin.Candidates(w); err == nil && (sources[0].User != nil || sources[0].RawQuery != "") {
+			w = origin.Shown(sources[0])
 		}
 		words = append(words, w)
 	}

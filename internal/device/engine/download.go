@@ -114,7 +114,7 @@ func (d *download) attempt() (size int64, err error) {
 			why != wire.ReasonOriginUnreachable && telling(why) >= telling(originReason(err)) {
 			err = failed
 			j.mu.Lock()
-			j.originURL = u.Redacted()
+			j.originURL = origin.Shown(u)
 			j.mu.Unlock()
 		}
 		j.mu.Lock()
@@ -197,7 +197,7 @@ func (d *download) timeLeft(why wire.Reason) bool {
 func (d *download) goesOn(why wire.Reason, next *url.URL) {
 	d.job.dev.call(func(time.Duration) {
 		if d.ctx.Err() == nil {
-			d.job.note(pdp.Note{Kind: report.KindFallback, Reason: why, What: note.NextServer{URL: next.Redacted()}})
+			d.job.note(pdp.Note{Kind: report.KindFallback, Reason: why, What: note.NextServer{URL: origin.Shown(next)}})
 		}
 	})
 	d.begun = false

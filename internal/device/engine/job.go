@@ -341,7 +341,7 @@ func (j *job) url() string {
 	if u == nil {
 		return ""
 	}
-	return u.Redacted()
+	return origin.Shown(u)
 }
 
 func signal(c chan struct{}) {

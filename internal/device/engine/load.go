@@ -391,7 +391,7 @@ func (r *LoadRun) Final() *report.Final {
 	if len(r.Files) > 0 {
 		u = r.Files[0].j.origin() // where the first file came from
 	}
-	t := &report.Final{File: path.Base(u.Path), URL: u.Redacted(), Path: r.spec.Dir, Role: report.RoleNone,
+	t := &report.Final{File: path.Base(u.Path), URL: origin.Shown(u), Path: r.spec.Dir, Role: report.RoleNone,
 		Source: report.SourceCache, ElapsedS: time.Since(r.start).Seconds(), Unsigned: len(r.bases) == 0}
 	t.Components = append(t.Components, r.held...)
 	for i, f := range r.Files {
@@ -450,7 +450,7 @@ func (o *originFetcher) Fetch(ctx context.Context, p string, most int64) ([]byte
 	b, err := o.dev.cfg.Origin.Open(ctx, origin.Request{URL: &u, Size: load.UnknownSize})
 	if err != nil {
 		if errors.Is(err, origin.ErrNotFound) {
-			return nil, fmt.Errorf("%s: %w", u.Redacted(), trust.ErrNotFound)
+			return nil, fmt.Errorf("%s: %w", origin.Shown(&u), trust.ErrNotFound)
 		}
 		o.last = err
 		return nil, err

@@ -226,11 +226,11 @@ func (m *Mux) Open(ctx context.Context, r Request) (*Body, error) {
 		return nil, fmt.Errorf("origin: the scheme is http, https, tftp or file, not %q", r.URL.Scheme)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.URL.Redacted(), err)
+		return nil, fmt.Errorf("%s: %w", Shown(r.URL), err)
 	}
 	if err := m.bound(ctx, r, b); err != nil {
 		b.Close()
-		return nil, fmt.Errorf("%s: %w", r.URL.Redacted(), err)
+		return nil, fmt.Errorf("%s: %w", Shown(r.URL), err)
 	}
 	return b, nil
 }
@@ -332,7 +332,7 @@ func Candidates(text string) ([]*url.URL, error) {
 		}
 		if u.Host == "" && u.Scheme != "file" {
 			return nil, fmt.Errorf("origin: %q names no host: write HOST/PATH, or a URL such as http://10.0.0.5/fw/app.bin",
-				u.Redacted())
+				Shown(u))
 		}
 		return []*url.URL{u}, nil
 	}
@@ -342,7 +342,7 @@ func Candidates(text string) ([]*url.URL, error) {
 	}
 	if u.Hostname() == "" || strings.Trim(u.Path, "/") == "" {
 		return nil, fmt.Errorf("origin: %q is neither a URL nor HOST/PATH: write it such as http://10.0.0.5/fw/app.bin",
-			strings.TrimPrefix(u.Redacted(), "http://"))
+			strings.TrimPrefix(Shown(u), "http://"))
 	}
 	t := *u
 	t.Scheme, t.User = "tftp", nil
