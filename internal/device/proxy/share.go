@@ -254,7 +254,7 @@ func (p *Proxy) ended(e *entry, err error) {
 func copyOf(e *entry) kept {
 	f := e.file.Final()
 	u := *e.from
-	u.User = nil
+	u.User, u.RawQuery = nil, "" // either may grant access
 	return kept{URL: u.String(), Size: f.Size, SHA256: f.SHA256, Meta: e.meta}
 }
 

@@ -17,7 +17,7 @@ import (
 // more are the updaters that only ./test.sh full installs.
 var more = []updater{
 	{"SWUpdate", []string{"swupdate", "openssl"}, swu, inTemp, fetched("app.out")},
-	{"RAUC", []string{"rauc", "mksquashfs", "openssl"}, bundle, inTemp, succeeded},
+	{"RAUC", []string{"rauc", "mksquashfs", "openssl"}, bundle, raucSystem, succeeded},
 	{"casync", []string{"casync"}, chunks, nothing, fetched("app.bin")},
 	{"OSTree", []string{"ostree"}, repository, nothing, fetched("tree/app.bin")},
 	{"Mender", []string{"mender"}, artifact, deviceType, succeeded},
@@ -125,6 +125,12 @@ func cpio(out *bytes.Buffer, name string, b []byte, inode int) {
 // inTemp gives a device sockets of its own.
 func inTemp(d *device, _ recipe) ([]string, error) {
 	return []string{"TMPDIR=" + d.dir}, copyFile(filepath.Join(d.lab.dir, "cert.pem"), filepath.Join(d.dir, "cert.pem"))
+}
+
+// raucSystem gives a device its certificate, and what the recipe says of system.conf.
+func raucSystem(d *device, r recipe) ([]string, error) {
+	env, err := inTemp(d, r)
+	return env, errors.Join(err, os.WriteFile(filepath.Join(d.dir, "system.conf"), []byte(r.blocks["ini"]), 0o644))
 }
 
 func copyFile(from, to string) error {

@@ -95,7 +95,8 @@ func (l *lab) put(name string, b []byte) {
 // command is a shell command on a device.
 func (d *device) command(text string, env ...string) *exec.Cmd {
 	text = strings.NewReplacer("updates.example", d.lab.host, "mender --no-syslog",
-		"mender --no-syslog -c mender.conf -b none -d "+d.dir+"/mender").Replace(text)
+		"mender --no-syslog -c mender.conf -b none -d "+d.dir+"/mender", "rauc info", "rauc --conf=system.conf info").
+		Replace(text)
 	cmd := exec.CommandContext(d.lab.ctx, "sh", "-ec", text)
 	cmd.Dir = d.dir
 	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(d.lab.bin)+":"+os.Getenv("PATH"), "LC_ALL=C", "GOMAXPROCS=1")
