@@ -89,6 +89,8 @@ func (c *children) refuses(e Accepted) wire.Reason {
 	switch {
 	case c.m.following.slow.leaf() || c.feed.FullBut(set, p):
 		return wire.ReasonFull
+	case c.m.onItsWay() && !c.m.root.active():
+		return wire.ReasonYields
 	case c.banned[e.From.Addr()] > c.m.now:
 		return wire.ReasonChildSlow
 	case slices.Contains(c.m.following.path(set), p):

@@ -100,11 +100,15 @@ type (
 	// Gate opens or closes the way to the origin: a load's files are
 	// downloaded one at a time.
 	Gate struct{ Open bool }
+	// Yield says that the device serves others only where nobody else can, as one
+	// does in which somebody speaks, or that it is as all others again.
+	Yield struct{ On bool }
 	// Stop ends the run; the machine sends Bye and resigns.
 	Stop struct{}
 )
 
 func (Start) event()        {}
+func (Yield) event()        {}
 func (Datagram) event()     {}
 func (Accepted) event()     {}
 func (Opened) event()       {}

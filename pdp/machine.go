@@ -63,6 +63,8 @@ type Machine struct {
 	fallback  *fallback
 	concerns  [7]concern // of them, those with something to do at times
 	conflicts conflicts
+	yields    bool          // serves others only where nobody else can
+	yielded   time.Duration // since when
 
 	phase phase
 	due   timer // when the next step is, as of the last one
@@ -93,6 +95,9 @@ func New(cfg Config, self Self, file File, rnd *rand.Rand) *Machine {
 // that follow to out.
 func (m *Machine) Step(now time.Duration, in Event, out []Action) []Action {
 	m.now, m.out = now, out
+	if e, ok := in.(Yield); ok && m.phase == waiting {
+		m.yield(e)
+	}
 	if _, start := in.(Start); m.phase == running || m.phase == waiting && start {
 		if in != nil {
 			m.take(in)
@@ -150,6 +155,8 @@ func (m *Machine) take(in Event) {
 		m.giveUp(wire.ReasonDisk)
 	case Gate:
 		m.origin.gate(e)
+	case Yield:
+		m.yield(e)
 	case Stop:
 		m.stop()
 	}

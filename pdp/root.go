@@ -200,6 +200,7 @@ func (r *rootSide) settle() {
 		return
 	}
 	r.settleHandover()
+	r.settleYield()
 	if r.placer != nil {
 		m.origin.open(r.mayFetch())
 	}

@@ -49,6 +49,7 @@ func (s *side) drive(f func(*follower.Output)) {
 		s.detached(o.From, o.Reason)
 	}
 	if o.Ask != nil {
+		o.Ask.Yields = m.yields
 		m.act(Send{o.AskTo, o.Ask})
 	}
 	if o.Dial.IsValid() {

@@ -53,6 +53,10 @@ type (
 	// HandsOverSlow: this root leaves the file to the others, for which it is too
 	// slow.
 	HandsOverSlow struct{}
+	// Yields: this device serves others only where nobody else can, or again as all do.
+	Yields struct{ On bool }
+	// HandsOverYielding: this root leaves the file to one that yields to nothing.
+	HandsOverYielding struct{}
 	// SharesID: another device carries this device's id.
 	SharesID struct{ ID uint64 }
 	// TwoShareID: two devices carry one id.
@@ -129,37 +133,39 @@ type (
 	OtherSize struct{ Told, Held int64 }
 )
 
-func (Claims) note()          {}
-func (State) note()           {}
-func (SentClaim) note()       {}
-func (Confirmed) note()       {}
-func (IsRoot) note()          {}
-func (Follows) note()         {}
-func (SteppedDown) note()     {}
-func (Distrusts) note()       {}
-func (HandsOverFaster) note() {}
-func (HandsOverSlow) note()   {}
-func (SharesID) note()        {}
-func (TwoShareID) note()      {}
-func (HasParent) note()       {}
-func (LeftParent) note()      {}
-func (Children) note()        {}
-func (TwoTrees) note()        {}
-func (NoChildren) note()      {}
-func (WrongChunk) note()      {}
-func (AsksFirst) note()       {}
-func (Asks) note()            {}
-func (FromOrigin) note()      {}
-func (ToOrigin) note()        {}
-func (AsksOnce) note()        {}
-func (OriginFailed) note()    {}
-func (NextServer) note()      {}
-func (SizeNotServed) note()   {}
-func (FalseSize) note()       {}
-func (Verified) note()        {}
-func (WrongFile) note()       {}
-func (RootDiffers) note()     {}
-func (RootAgrees) note()      {}
-func (Altered) note()         {}
-func (OtherContent) note()    {}
-func (OtherSize) note()       {}
+func (Claims) note()            {}
+func (State) note()             {}
+func (SentClaim) note()         {}
+func (Confirmed) note()         {}
+func (IsRoot) note()            {}
+func (Follows) note()           {}
+func (SteppedDown) note()       {}
+func (Distrusts) note()         {}
+func (HandsOverFaster) note()   {}
+func (HandsOverSlow) note()     {}
+func (Yields) note()            {}
+func (HandsOverYielding) note() {}
+func (SharesID) note()          {}
+func (TwoShareID) note()        {}
+func (HasParent) note()         {}
+func (LeftParent) note()        {}
+func (Children) note()          {}
+func (TwoTrees) note()          {}
+func (NoChildren) note()        {}
+func (WrongChunk) note()        {}
+func (AsksFirst) note()         {}
+func (Asks) note()              {}
+func (FromOrigin) note()        {}
+func (ToOrigin) note()          {}
+func (AsksOnce) note()          {}
+func (OriginFailed) note()      {}
+func (NextServer) note()        {}
+func (SizeNotServed) note()     {}
+func (FalseSize) note()         {}
+func (Verified) note()          {}
+func (WrongFile) note()         {}
+func (RootDiffers) note()       {}
+func (RootAgrees) note()        {}
+func (Altered) note()           {}
+func (OtherContent) note()      {}
+func (OtherSize) note()         {}

@@ -132,6 +132,16 @@ func (d *Device) String() string { return fmt.Sprintf("d%d", d.number) }
 // Task returns the device's task of a file.
 func (d *Device) Task(f *File) *Task { return d.tasks[f.hier] }
 
+// Yield says whether the device serves others only where nobody else can: somebody
+// speaks over it.
+func (d *Device) Yield(on bool) {
+	for _, t := range d.tasks {
+		if d.on && t.m != nil {
+			d.wakes(input, func() { t.step(pdp.Yield{On: on}) })
+		}
+	}
+}
+
 // On reports whether the device runs.
 func (d *Device) On() bool { return d.on }
 

@@ -37,6 +37,8 @@ var faults = map[string]struct {
 		withRoot(sub, f, func(d *Device) { restart(d, false) })
 	}},
 	"crash-inner":    {do: func(sub *Subnet, f *File) { withInner(sub, f, (*Device).Crash) }},
+	"call-root":      {do: func(sub *Subnet, f *File) { withRoot(sub, f, speak) }},
+	"call-inner":     {do: func(sub *Subnet, f *File) { withInner(sub, f, speak) }},
 	"disk-full-root": {do: func(sub *Subnet, f *File) { withRoot(sub, f, fill) }},
 	"disk-full":      {do: func(sub *Subnet, f *File) { withInner(sub, f, fill) }},
 	"bad-medium": {do: func(sub *Subnet, f *File) {
@@ -141,6 +143,8 @@ func withInner(sub *Subnet, f *File, do func(*Device)) {
 }
 
 func fill(d *Device) { d.Full = true }
+
+func speak(d *Device) { d.Yield(true) }
 
 func restart(d *Device, keep bool) {
 	d.Crash()

@@ -405,3 +405,49 @@ func (c *story) play(t *testing.T, seed uint64) {
 		}
 	}
 }
+
+// TestYield: a device in which somebody speaks is no root and has no children while
+// others can be and have; where all yield they serve as ever, and one copy is enough.
+func TestYield(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		at   time.Duration
+		who  func(sub *Subnet, f *File) []*Device
+		free bool // others have room, and are connected to the root when they are asked
+		wan  float64
+	}{
+		{"the root", sec(3), func(sub *Subnet, f *File) []*Device { return []*Device{sub.root(f)} }, true, 1.02},
+		{"a parent", sec(3), func(sub *Subnet, f *File) []*Device { return []*Device{sub.belowRoot(f)} }, true, 1.001},
+		{"a third", sec(3), func(sub *Subnet, _ *File) []*Device { return sub.devices[:5] }, true, 1.02},
+		{"a third, at the start", sec(0.2), func(sub *Subnet, _ *File) []*Device { return sub.devices[:5] }, false, 1.02},
+		{"all but one", sec(3), func(sub *Subnet, _ *File) []*Device { return sub.devices[1:] }, false, 1.02},
+		{"all", sec(3), func(sub *Subnet, _ *File) []*Device { return sub.devices }, false, 1.02},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, sub, f := site(5, 16)
+			startAll(sub)
+			var yield []*Device
+			s.At(c.at, func() {
+				yield = c.who(sub, f)
+				for _, d := range yield {
+					d.Yield(true)
+				}
+			})
+			for now := c.at + sec(2); now < sec(7) && c.free; now += sec(0.5) {
+				s.At(now, func() {
+					for _, d := range yield {
+						if n := d.Task(f).m.Status().Children; n > 0 || d == sub.root(f) {
+							t.Errorf("at %v %s has %d children, root %v", now, d, n, d == sub.root(f))
+						}
+					}
+				})
+			}
+			if !s.RunToEnd(sec(12)) || len(s.CheckEnd()) > 0 {
+				t.Errorf("not all end, or not well: %v", s.CheckEnd())
+			}
+			if copies := float64(sub.Server.Bytes) / float64(f.Size); copies > c.wan {
+				t.Errorf("%.3f copies", copies)
+			}
+		})
+	}
+}

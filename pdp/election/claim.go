@@ -89,6 +89,9 @@ func (e *Election) holderHears(now time.Duration, c Candidate, out *Output) {
 	case e.state == Resting: // it stepped down for a reason
 	case !e.answering:
 		e.answering, e.needed, e.answer = true, false, now+e.early(e.cfg.Holder)
+		if e.yields {
+			e.answer = now + e.cfg.Holder // other holders answer before
+		}
 	}
 }
 

@@ -153,6 +153,7 @@ type Election struct {
 	holding  wire.Rank // Complete and Prefix as they are now
 	served   int64     // bytes that came to this device from the origin
 	strength uint32
+	yields   bool
 	frozen   wire.Rank // of this device's confirmed claim
 	reason   wire.Reason
 
@@ -356,7 +357,14 @@ func (e *Election) listen(now, most time.Duration, why wire.Reason, out *Output)
 	e.enter(Listening, why, out)
 	e.strength = e.rnd.Uint32() >> 1
 	e.wake, e.awake = now+e.early(most), true
+	if e.yields {
+		e.strength, e.wake = 0, e.wake+e.cfg.HeadStart
+	}
 }
+
+// Yield says whether the device leaves being root to others: it claims after them, and
+// with the least strength. A root remains one.
+func (e *Election) Yield(on bool) { e.yields = on }
 
 // early draws from an exponential truncated at most and dense at its end: of
 // n devices that draw, the first comes at about most·(1 − ln(n)/8) and the

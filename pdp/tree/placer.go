@@ -43,6 +43,8 @@ type member struct {
 	joined time.Duration
 	heard  time.Duration
 	done   bool
+	prefix int
+	yields bool   // is offered only where nobody else can take the asker
 	speed  uint32 // kilobytes per second that its port sends, as it reports
 	atRoot bool   // is placed directly below the root or not at all
 	// home is the tree in which it takes children; noHome until it needs one.
@@ -66,6 +68,8 @@ type node struct {
 	// the member itself (attached).
 	since    time.Duration
 	attached bool
+	seeks    bool // has asked in vain, since sought
+	sought   time.Duration
 	free     int // slots that it says are free
 	children int // that the root counts
 	depth    int
@@ -121,7 +125,7 @@ func (t *Placer) Ask(now time.Duration, from netip.AddrPort, e wire.Envelope, m 
 		t.order = append(t.order, x)
 	}
 	x.addr, x.link = from, netip.AddrPortFrom(from.Addr(), e.TCPPort)
-	x.heard, x.done, x.speed = now, m.Done, m.Speed
+	x.heard, x.done, x.speed, x.prefix, x.yields = now, m.Done, m.Speed, m.Prefix, m.Yields
 	if !m.Failed.IsZero() {
 		t.complain(now, x, m)
 	}
@@ -163,6 +167,17 @@ func concerned(m *wire.Ask) []uint8 {
 func (t *Placer) complain(now time.Duration, x *member, m *wire.Ask) {
 	if m.Failed == t.self && m.Reason == wire.ReasonDigestMismatch {
 		return // it comes back for what was altered on its way
+	}
+	if m.Reason == wire.ReasonYields {
+		if y := t.members[m.Failed]; y != nil {
+			y.yields = true // its own word may come later
+		}
+		for _, s := range concerned(m) {
+			if n := &x.nodes[s]; n.parent == m.Failed {
+				n.parent, n.seeks = wire.Peer{}, false
+			}
+		}
+		return
 	}
 	if now >= x.avoidUntil {
 		x.avoid, x.avoidSince = [4]wire.Peer{}, now
@@ -227,6 +242,18 @@ func (t *Placer) Fastest() (p wire.Peer, speed uint32) {
 	return p, speed
 }
 
+// Successor returns the member that holds most of those that may become root in the
+// place of one that yields: they are heard, still need the file, and yield to nothing.
+func (t *Placer) Successor(now time.Duration) (p wire.Peer, ok bool) {
+	most := -1
+	for _, x := range t.order {
+		if !x.done && !x.yields && x.prefix > most && now-x.heard < t.forgetAfter() {
+			p, most = x.peer, x.prefix
+		}
+	}
+	return p, most >= 0
+}
+
 // Left records that a child of the root in a tree left its link: its slot is
 // free, and nobody is placed below it before it reports again.
 func (t *Placer) Left(p wire.Peer, stripe uint8) {
@@ -272,6 +299,9 @@ func (t *Placer) place(now time.Duration, x *member, stripe uint8) *wire.Place {
 		n.since = now
 		return t.answer(p, stripe)
 	}
+	if !n.seeks {
+		n.seeks, n.sought = true, now
+	}
 	best := t.best(now, x, stripe)
 	if best == nil && now-x.avoidSince > t.cfg.Lease {
 		// No other parent: one that failed it may have failed by accident.
@@ -281,7 +311,7 @@ func (t *Placer) place(now time.Duration, x *member, stripe uint8) *wire.Place {
 	if best == nil {
 		return t.wait(stripe, t.cfg.AskFirst)
 	}
-	n.parent, n.since = best.peer, now
+	n.parent, n.since, n.seeks = best.peer, now, false
 	return t.answer(best, stripe)
 }
 
@@ -311,16 +341,22 @@ const (
 	spare                // an uplink that carries the file less than once
 	busy                 // one that carries it less than one and a half times, and is not the root's
 	slot                 // a slot
+	last                 // a slot, though the parent yields
 )
 
 // best returns the parent to offer to x, nil if there is none. With two trees
 // it is one whose uplink need not carry the file more than once, if there is
 // one, and preferably one that is an inner node of its home tree only.
 func (t *Placer) best(now time.Duration, x *member, stripe uint8) *member {
+	first := atHome
 	if t.trees < 2 || x.atRoot {
-		return t.shallowest(now, x, stripe, slot)
+		first = slot
 	}
-	for d := atHome; d <= slot; d++ {
+	most := slot
+	if now-x.nodes[stripe].sought >= t.cfg.Dial {
+		most = last // others that can may only not have asked yet
+	}
+	for d := first; d <= most; d++ {
 		if y := t.shallowest(now, x, stripe, d); y != nil {
 			return y
 		}
@@ -374,6 +410,9 @@ func (t *Placer) open(now time.Duration, y, x *member, stripe uint8, d demand) b
 // have no home: their uplink carries the file once if they have one child in
 // each tree.
 func (t *Placer) meets(y *member, stripe uint8, d demand) bool {
+	if y.yields && d < last {
+		return false
+	}
 	holder := y == t.root || y.done
 	load := 0
 	for s := range y.nodes {

@@ -302,3 +302,37 @@ func TestNobodyIsPlacedBeforeTheNumberOfTreesIsKnown(t *testing.T) {
 		t.Errorf("who takes the file for one of two trees is told %+v", got)
 	}
 }
+
+// TestYields: a member that yields gets children once nobody else has a slot for a while,
+// and is no successor.
+func TestYields(t *testing.T) {
+	p := onePlacer(LAN(), wire.Peer{ID: 1 << 40})
+	const ms = time.Millisecond
+	place(t, p, 0, 0)
+	place(t, p, ms, 1)
+	for i, yields := range []bool{true, false} {
+		said(p, 2*ms, i, &wire.Ask{Attached: true, Parent: wire.Peer{ID: 1 << 40}, Free: 2, Yields: yields, Prefix: 9 - i})
+	}
+	for i := 2; i < 4; i++ {
+		if got := place(t, p, 3*ms, i); got.Parent != peer(1) {
+			t.Errorf("device %d is placed below %v", i, got.Parent)
+		}
+	}
+	for i := 2; i < 4; i++ {
+		said(p, 4*ms, i, &wire.Ask{Attached: true, Parent: peer(1)})
+	}
+	if got := said(p, 5*ms, 4, &wire.Ask{}); !got.Parent.IsZero() {
+		t.Errorf("below %v at once", got.Parent)
+	}
+	if got := said(p, time.Second+5*ms, 4, &wire.Ask{}); got.Parent != peer(0) {
+		t.Errorf("below %v though only one that yields has a slot", got.Parent)
+	}
+	if got, ok := p.Successor(time.Second); !ok || got != peer(1) {
+		t.Errorf("successor %v, %v", got, ok)
+	}
+	// A parent that sent a child away for this reason yields before its own word comes.
+	said(p, time.Second, 2, &wire.Ask{Failed: peer(1), Reason: wire.ReasonYields})
+	if got, ok := p.Successor(time.Second); !ok || got == peer(1) || got == peer(0) {
+		t.Errorf("successor %v, %v", got, ok)
+	}
+}

@@ -183,7 +183,9 @@ type Ask struct {
 	// Move: the asker has a parent that serves it badly, the one in Failed.
 	Move bool
 	// Done: the asker holds the whole file and needs nothing any more.
-	Done   bool
+	Done bool
+	// Yields: the asker takes children only where nobody else can.
+	Yields bool
 	Stripe uint8
 	// Free is the number of child slots that are free, Children those taken.
 	Free, Children uint8
@@ -217,6 +219,9 @@ func (a *Ask) put(w *writer) {
 	if a.Done {
 		flags |= 4
 	}
+	if a.Yields {
+		flags |= 8
+	}
 	w.u8(flags)
 	w.u8(a.Stripe)
 	w.u8(a.Free)
@@ -233,7 +238,7 @@ func (a *Ask) put(w *writer) {
 
 func (a *Ask) get(r *reader) (err error) {
 	flags := r.u8()
-	a.Attached, a.Move, a.Done = flags&1 != 0, flags&2 != 0, flags&4 != 0
+	a.Attached, a.Move, a.Done, a.Yields = flags&1 != 0, flags&2 != 0, flags&4 != 0, flags&8 != 0
 	a.Stripe = r.u8()
 	a.Free = r.u8()
 	a.Children = r.u8()

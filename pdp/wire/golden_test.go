@@ -38,7 +38,7 @@ func samples() map[string]Message {
 			Complete: true, Waiting: true, Map: 0xFF9D7CB9, Spread: 250, Members: 999, Reason: ReasonStrongest,
 		},
 		"ask": &Ask{
-			Attached: true, Move: true, Done: true, Stripe: 1, Free: 2, Children: 1, Depth: 3, Prefix: 12,
+			Attached: true, Move: true, Done: true, Yields: true, Stripe: 1, Free: 2, Children: 1, Depth: 3, Prefix: 12,
 			Epoch: 0x0102030405060708, Parent: peerA, Failed: peerB, Reason: ReasonParentSlow, Trees: 2, Speed: 11_900,
 		},
 		"place": &Place{

@@ -66,6 +66,7 @@ const (
 	// What a device finds of itself.
 	ReasonSelfSlow  // this device is too slow for others
 	ReasonHandsOver // this device is root, and leaves the file to another root
+	ReasonYields    // serves others only where nobody else can
 
 	reasonCount
 )
@@ -87,6 +88,7 @@ var reasonNames = [reasonCount]string{
 	ReasonPeersFailed: "peers-failed", ReasonNoProgress: "no-progress", ReasonPeersOff: "peers-off",
 	ReasonCached: "cached", ReasonParent: "parent", ReasonRootPlaced: "root-placed",
 	ReasonDuplicateID: "duplicate-id", ReasonSelfSlow: "self-slow", ReasonHandsOver: "hands-over",
+	ReasonYields: "yields",
 }
 
 // String returns the code as reports and logs show it.

@@ -100,7 +100,8 @@ type Device struct {
 	servers servers
 
 	// Owned by the loop.
-	jobs map[wire.Hierarchy]*job
+	jobs   map[wire.Hierarchy]*job
+	yields bool
 
 	guests guests
 }
@@ -138,6 +139,17 @@ func (d *Device) Join(h wire.Hierarchy, g Guest) (leave func()) {
 		defer d.guests.mu.Unlock()
 		delete(d.guests.by, h)
 	}
+}
+
+// Yield says that this device serves others only where nobody else can, or as all do
+// again.
+func (d *Device) Yield(on bool) {
+	d.post(func(now time.Duration) {
+		d.yields = on
+		for _, j := range d.jobs {
+			j.step(now, pdp.Yield{On: on})
+		}
+	})
 }
 
 // Self is who this device is on the subnet.

@@ -112,6 +112,7 @@ func (d *Device) begin(f *File, gate bool) error {
 			j.mu.Unlock()
 			close(j.finished)
 		}
+		j.step(now, pdp.Yield{On: d.yields})
 		j.step(now, pdp.Start{Prefix: prefix, Complete: j.held, Epoch: part.Epoch()})
 		j.tellRest(now, prefix)
 		if !gate {

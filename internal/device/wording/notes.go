@@ -135,6 +135,13 @@ func ofElection(what note.Note) (en, ja string, ok bool) {
 			"引き継ぎ: この機器のポートは %.0f kB/s、別の機器は %.0f", n.Own, n.Other)
 	case note.HandsOverSlow:
 		return both("hands over: too slow for the others", "引き継ぎ: 他の機器に対して低速")
+	case note.HandsOverYielding:
+		return both("hands over: it yields", "引き継ぎ: この機器は譲っている")
+	case note.Yields:
+		if n.On {
+			return both("yields: serves others only where nobody else can", "譲り中: 他に応じる機器がないときだけ送信")
+		}
+		return both("yields no more", "譲り終了")
 	}
 	return "", "", false
 }

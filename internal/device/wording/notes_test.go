@@ -29,6 +29,7 @@ func notes() []note.Note {
 		note.Confirmed{}, note.IsRoot{Addr: a}, note.Follows{Root: a, Strength: 5, Prefix: 6},
 		note.SteppedDown{Root: a}, note.Distrusts{Root: a, For: time.Minute},
 		note.HandsOverFaster{Own: 100.4, Other: 2000}, note.HandsOverSlow{},
+		note.HandsOverYielding{}, note.Yields{On: true}, note.Yields{},
 		note.SharesID{ID: 7}, note.TwoShareID{A: at, B: at, ID: 8},
 		note.HasParent{Parent: a}, note.LeftParent{Parent: wire.Peer{ID: 9, Nonce: 10}},
 		note.Children{Parent: -1, Slots: []int{1, -1}}, note.Children{Parent: 3, Slots: []int{1, 2}, Full: true},

@@ -62,6 +62,7 @@ var reasons = map[reason.Code][2]string{
 
 	reason.Of(wire.ReasonSelfSlow):  {"this device is too slow for others", "この機器が他の機器に対して低速"},
 	reason.Of(wire.ReasonHandsOver): {"this device leaves the file to another root", "別のルートへ引き継ぎ"},
+	reason.Of(wire.ReasonYields):    {"serves others only where nobody else can", "他に応じる機器がないときだけ送信"},
 
 	reason.MetadataRefused: {"the peers' copy of the metadata is refused", "ピアのメタデータを拒否"},
 

@@ -202,7 +202,8 @@ func (t *Follower) lost(now time.Duration, why wire.Reason, out *Output) {
 	switch why {
 	case wire.ReasonWrongEpoch:
 		t.failed = wire.Peer{}
-	case wire.ReasonFull, wire.ReasonLoop, wire.ReasonNotYet, wire.ReasonDone, wire.ReasonStopped, wire.ReasonRootOfFile:
+	case wire.ReasonFull, wire.ReasonYields, wire.ReasonLoop, wire.ReasonNotYet, wire.ReasonDone, wire.ReasonStopped,
+		wire.ReasonRootOfFile:
 	default:
 		t.failures++ // the others are no fault of the parent
 	}
