@@ -164,6 +164,9 @@ func (m *Machine) take(in Event) {
 
 func (m *Machine) start(e Start) {
 	m.phase = running
+	if m.yields {
+		m.noteYield()
+	}
 	m.fallback.start()
 	m.held.start(e)
 	m.el.hold()

@@ -20,11 +20,15 @@ func (m *Machine) yield(e Yield) {
 	if m.phase != running {
 		return // it has not begun
 	}
-	m.note(report.KindRole, wire.ReasonYields, netip.AddrPort{}, note.Yields{On: e.On})
+	m.noteYield()
 	m.following.reportSoon()
 	if e.On && !m.root.active() {
 		m.children.dismissAll(wire.ReasonYields)
 	}
+}
+
+func (m *Machine) noteYield() {
+	m.note(report.KindRole, wire.ReasonYields, netip.AddrPort{}, note.Yields{On: m.yields})
 }
 
 // onItsWay reports whether a child that comes now may have been sent here before this

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/agent"
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/status"
@@ -116,4 +117,38 @@ func (f *getFlags) agentRequest(r *request) (*agent.GetRequest, error) {
 		req.Trust = trust
 	}
 	return req, nil
+}
+
+// yieldCommand tells the agent whether the device is in a call.
+func yieldCommand() *cli.Command {
+	var state string
+	cmd := &cli.Command{
+		Use: "yield on|off", Short: "Say whether this device is to serve others only where nobody else can",
+		Long: `Yield tells the agent of this device that its line is needed otherwise, as in a call, or
+not any more: meanwhile it is no root, and other devices take files from it only where
+nobody else can. It goes on with its own downloads, which give way to the call anyway.
+That holds until "off", or until the agent ends. The option yield-file of the agent
+names a file that says the same by being there.`,
+		Example: "  peerload yield on\n  peerload yield off",
+		Args:    func(args []string) bool { return len(args) == 1 && (args[0] == "on" || args[0] == "off") },
+	}
+	cmd.Run = func(ctx context.Context, args []string) error {
+		dir, err := stateDir(state)
+		if err != nil {
+			return err
+		}
+		var declined string
+		err = agent.Ask(ctx, dir, agent.Request{Op: "yield", Yield: args[0] == "on"}, func(p agent.Reply) {
+			declined += p.Declined
+		})
+		if err == nil && declined != "" {
+			err = usagef("%s", declined)
+		}
+		if errors.Is(err, agent.ErrNoDaemon) {
+			err = usagef("%w with the state directory %s: start peerload agent, or name its directory with --state", err, dir)
+		}
+		return err
+	}
+	stateFlag(cmd.Flags(), &state)
+	return cmd
 }

@@ -9,6 +9,7 @@
 //	peerload screen               what a phone's screen would show
 //	peerload doctor               check what this device needs
 //	peerload config show          the options of the agent, and where they come from
+//	peerload yield on|off         serve others only where nobody else can, as in a call
 //	peerload trust forget         let this device run unsigned loads again
 //	peerload trust verify-release check files of a release of Peerload
 //	peerload hook                 run the agent's hook in a unit of its own
@@ -85,7 +86,7 @@ tree of connections passes the file on while it arrives.`,
 		Version: version.Read().String(),
 		Commands: []*cli.Command{
 			getCommand(), agentCommand(), statusCommand(), screenCommand(), explainCommand(), doctorCommand(), configCommand(),
-			trustCommand(), proxyCommand(), hook.Command(),
+			trustCommand(), proxyCommand(), yieldCommand(), hook.Command(),
 		},
 	}
 }

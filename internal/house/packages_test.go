@@ -110,6 +110,7 @@ var packages = []rule{
 	{dir: "internal/device/inbox", floor: 2, side: device, pure: true, allowedImports: []string{"internal/order"}},
 	{dir: "internal/device/carrier", floor: 2, side: device, pure: true, allowedImports: []string{"pdp/wire",
 		"pdp/election"}},
+	{dir: "internal/device/yield", floor: 2, side: device, allowedImports: nothing},
 	{dir: "internal/device/syslog", floor: 2, side: device, allowedImports: []string{"internal/rfc5424", "report"}},
 	{dir: "internal/device/failure", floor: 2, side: device, still: true,
 		allowedImports: []string{"pdp/wire", "trust", "internal/device/slot", "internal/device/reason",

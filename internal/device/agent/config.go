@@ -95,6 +95,9 @@ type Config struct {
 	// device goes back. Required; 5 minutes by default, in which a device
 	// starts and finds its server more than once.
 	ConfirmTimeout time.Duration
+	// YieldFile is a file that is there while this device yields, as during a call. "",
+	// the default: only programs say so, at the socket.
+	YieldFile string
 	// BootID is a file whose content changes with each start of the device.
 	// Required; by default that of the Linux kernel.
 	BootID string

@@ -263,6 +263,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.upgrade.run(ctx, &busy)
 	d.replaceInstance(ctx)
 	busy.Go(func() { d.place.lookOut(ctx, d.kick) })
+	busy.Go(func() { d.place.yields.Follow(ctx, func() string { return d.conf.get().YieldFile }) })
 	d.notify.Send(sdnotify.Ready)
 	d.resume()
 	d.bringSets(ctx, &busy)

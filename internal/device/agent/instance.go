@@ -15,6 +15,7 @@ import (
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/device/yield"
 	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/pdp"
@@ -288,6 +289,7 @@ type place struct {
 	instance *instance // nil if there is none
 	past     traffic
 	changed  chan struct{} // closed by the next put; nil if nobody waits
+	yields   yield.Watch
 }
 
 // lookEvery is how often it is looked whether the place is another one.
@@ -324,6 +326,11 @@ func (p *place) put(i *instance) {
 	defer p.mu.Unlock()
 	p.instance = i
 	p.changed = closed(p.changed)
+	if i == nil {
+		p.yields.Tell(nil)
+	} else {
+		p.yields.Tell(i.dev.Yield)
+	}
 }
 
 // serving returns the instance that serves now, and what is closed when that changes.

@@ -112,6 +112,8 @@ func Options() []Option {
 			"", text(func(c *Config) *string { return &c.ConfirmCommand })},
 		{"confirm-timeout", "5m", false, "how long a new load has to be confirmed before the device goes back",
 			"", span(func(c *Config) *time.Duration { return &c.ConfirmTimeout })},
+		{"yield-file", "", false, "file that is there while this device is to serve others only where nobody else can, as " +
+			"during a call", "", text(func(c *Config) *string { return &c.YieldFile })},
 		{"boot-id", "/proc/sys/kernel/random/boot_id", false, "file whose content changes with each start of the device",
 			"", text(func(c *Config) *string { return &c.BootID })},
 		{"metrics-address", "", false, "IP:PORT where Prometheus finds metrics (default: nowhere)",

@@ -30,8 +30,10 @@ import (
 
 // Request is one line that a program sends to the daemon of its device.
 type Request struct {
-	// Op is "get", "status" or "check-in".
+	// Op is "get", "status", "check-in", or "yield" with Yield.
 	Op string `json:"op"`
+	// Yield says whether the device serves others only where nobody else can.
+	Yield bool `json:"yield,omitempty"`
 	// Get says what to fetch.
 	Get *GetRequest `json:"get,omitempty"`
 }
@@ -180,6 +182,9 @@ func (d *Daemon) serveProgram(ctx context.Context, c net.Conn) {
 	case r.Op == "check-in":
 		d.Wake()
 		s.reply(Reply{End: true})
+	case r.Op == "yield":
+		d.place.yields.Say(r.Yield)
+		s.reply(Reply{End: true})
 	case r.Op == "get" && r.Get != nil:
 		asked, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -270,6 +275,9 @@ func (r *GetRequest) proved() bool {
 func (r *GetRequest) about(e report.Event) bool {
 	for _, us := range r.URLs {
 		for _, u := range us {
+			if at, err := url.Parse(u); err == nil {
+				u = origin.Shown(at)
+			}
 			if e.URL == u || r.Load && e.URL != "" && strings.HasPrefix(e.URL, u[:strings.LastIndexByte(u, '/')+1]) {
 				return true
 			}

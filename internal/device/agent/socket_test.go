@@ -16,8 +16,59 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
+
+// TestYield: the file of the option and programs say that the device yields, and its
+// machines hear it.
+func TestYield(t *testing.T) {
+	t.Parallel()
+	d := newDepot(t)
+	d.load("L1", "good", 100_000, "CP-7961G")
+	d.provision(withSharing("L1", ""))
+	cfg := newSubnet(t).config(d, "CP-7961G")
+	cfg.YieldFile = filepath.Join(t.TempDir(), "call")
+	r := start(t, cfg)
+	r.runs("L1")
+	said := make(chan string, 100)
+	defer r.sink.subscribe(func(e report.Event) {
+		if e.Reason == wire.ReasonYields.String() {
+			said <- e.Message
+		}
+	})()
+	says := func(what string) {
+		t.Helper()
+		select {
+		case m := <-said:
+			if !strings.Contains(m, what) {
+				t.Errorf("said %q, not %q", m, what)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("nobody said %q", what)
+		}
+	}
+	say := func(on bool) {
+		t.Helper()
+		if err := Ask(context.Background(), cfg.State, Request{Op: "yield", Yield: on}, func(Reply) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(cfg.YieldFile, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	says("yields: serves others only")
+	if err := os.Remove(cfg.YieldFile); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "no more", func() bool { return !r.place.yields.On() })
+	say(true)
+	until(t, "again", r.place.yields.On)
+	say(false)
+	if r.place.yields.On() {
+		t.Error("it yields on")
+	}
+}
 
 // TestSocket: another program on the device asks the daemon, which fetches
 // through the peers; what it cannot do it declines.
@@ -53,7 +104,7 @@ func TestSocket(t *testing.T) {
 	}
 	to := filepath.Join(t.TempDir(), "tool.bin")
 	p, finals, events := ask(Request{Op: "get",
-		Get: &GetRequest{URLs: [][]string{{d.url + "/tool.bin"}}, Targets: []string{to}, Unsigned: true,
+		Get: &GetRequest{URLs: [][]string{{d.url + "/tool.bin?sig=geheim"}}, Targets: []string{to}, Unsigned: true,
 			Linger: -1}})
 	if b, err := os.ReadFile(to); p.Error != "" || len(finals) != 1 || events == 0 || len(b) != 200_000 || err != nil {
 		t.Errorf("%+v, %d reports, %d events, %d bytes, %v", p, len(finals), events, len(b), err)
