@@ -10,7 +10,8 @@
 #   .ci/foreign.sh --missing   only say what is missing, one package a line
 #
 # With PEERLOAD_FOREIGN_FULL=1 also what ./test.sh full alone runs: the updaters of
-# docs/UPDATERS.md (SWUpdate, RAUC, casync, OSTree and Mender), and Chromium.
+# docs/UPDATERS.md (SWUpdate, RAUC, casync, OSTree and Mender), Chromium, and what
+# checks and installs packages.
 #
 # The directory is ${XDG_CACHE_HOME:-$HOME/.cache}/peerload-foreign; the tests
 # look there and in PATH with /usr/sbin. No service is started. Running it again
@@ -80,6 +81,9 @@ missing() {
 	have casync || echo casync
 	have ostree || echo ostree
 	have mender || echo mender-client
+	have lintian || echo lintian
+	have debootstrap || echo debootstrap
+	have rpm || echo rpm
 }
 
 # What is to be unpacked into the directory.

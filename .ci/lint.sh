@@ -18,12 +18,14 @@ built() {
 	}
 }
 
-untidy=$(go -C tools mod tidy -diff 2>/dev/null) || case $untidy in
-diff*)
-	echo "$untidy" >&2
-	exit 1
-	;;
-esac
+for module in tools packaging/tools packaging/containers; do
+	untidy=$(go -C "$module" mod tidy -diff 2>/dev/null) || case $untidy in
+	diff*)
+		echo "$untidy" >&2
+		exit 1
+		;;
+	esac
+done
 version=v1.7.12
 has() { [ "$("$programs/actionlint" -version 2>/dev/null | head -n 1)" = "$version" ]; }
 if has || built actionlint env GOBIN="$programs" go install "github.com/rhysd/actionlint/cmd/actionlint@$version"; then

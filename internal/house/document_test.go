@@ -73,7 +73,8 @@ func TestExamples(t *testing.T) {
 	for name := range sources {
 		dir := path.Dir(name)
 		first, _, _ := strings.Cut(dir, "/")
-		if !strings.Contains("/"+dir+"/", "/internal/") && !slices.Contains([]string{"cmd", "docs", "e2e"}, first) {
+		if !strings.Contains("/"+dir+"/", "/internal/") &&
+			!slices.Contains([]string{"cmd", "docs", "e2e", "packaging"}, first) {
 			public[dir] = public[dir] || hasExample(name, sources[name])
 		}
 	}

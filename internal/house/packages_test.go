@@ -338,6 +338,9 @@ var packages = []rule{
 	{dir: "internal/tool", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/fuzzing", floor: 3, side: outside, allowedImports: []string{"internal/tool"}},
 	{dir: "internal/packaging", floor: 3, side: outside, allowedImports: []string{"internal/tool"}},
+	{dir: "packaging/containers", floor: 3, side: outside, allowedImports: nothing, // a module of its own
+		libraries: []string{"github.com/google/go-containerregistry", "github.com/compose-spec/compose-go/v2",
+			"golang.org/x/crypto/x509roots/fallback", "k8s.io/api", "sigs.k8s.io/yaml"}},
 	{dir: "internal/mutate", floor: 3, side: outside, allowedImports: []string{"internal/tool"}},
 	{dir: "internal/release", floor: 3, side: outside, libraries: []string{"github.com/CycloneDX/cyclonedx-go"},
 		allowedImports: []string{"internal/tool", "internal/sums", "internal/version", "load"}},

@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -164,10 +165,8 @@ func (b *builder) stage(ctx context.Context, p product, at platform) (string, er
 		if err != nil {
 			return err
 		}
-		if err := os.Link(program, filepath.Join(stage, p.name)); err != nil {
-			if err := copyFile(program, filepath.Join(stage, p.name)); err != nil {
-				return err
-			}
+		if err := copyFile(program, filepath.Join(stage, p.name)); err != nil {
+			return err
 		}
 		for _, shell := range []string{"bash", "zsh", "fish"} {
 			if err := b.completion(ctx, p.name, shell, filepath.Join(stage, p.name+"."+shell)); err != nil {
@@ -199,7 +198,7 @@ func (b *builder) program(ctx context.Context, name string, at platform) (string
 		_, err := os.Stat(path)
 		return path, err
 	}
-	path := filepath.Join(b.work, "linux_"+at.arch, name)
+	path := filepath.Join(cmp.Or(b.keep, b.work), "linux_"+at.arch, name)
 	return path, b.once(path, func() error {
 		env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + at.arch}
 		if at.variant != "" {

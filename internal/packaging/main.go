@@ -39,6 +39,7 @@ type options struct {
 	date     time.Time // of all files, and of the changelog
 	out      string
 	programs string // directory of programs that are built already; "": build them
+	keep     string // where to keep the programs that were built; "": nowhere
 	only     *regexp.Regexp
 }
 
@@ -62,6 +63,7 @@ func parseOptions(ctx context.Context, args []string, stderr io.Writer) (o optio
 	flags.StringVar(&o.out, "out", "", "directory for the packages; required")
 	flags.StringVar(&o.programs, "programs", "",
 		"directory with the programs as GOOS_GOARCH/NAME, such as linux_arm/peerload; none: build them")
+	flags.StringVar(&o.keep, "keep", "", "directory for the programs that are built, as -programs reads them")
 	only := flags.String("only", "", "regular expression: build only the files whose names match")
 	date := flags.String("date", "", "date of all files, as in 2026-01-02T15:04:05Z (default: that of the commit)")
 	if err := flags.Parse(args); err != nil {
@@ -72,6 +74,8 @@ func parseOptions(ctx context.Context, args []string, stderr io.Writer) (o optio
 		return o, fmt.Errorf("unexpected argument %q: -help shows the flags", flags.Arg(0))
 	case !versionForm.MatchString(o.version):
 		return o, fmt.Errorf("-version is three numbers, such as 0.1.0 or 0.2.0-rc.1, not %q", o.version)
+	case o.programs != "" && o.keep != "":
+		return o, errors.New("give -programs or -keep, not both: what is built already is kept already")
 	case o.out == "":
 		return o, errors.New("-out is missing: name a directory for the packages")
 	}

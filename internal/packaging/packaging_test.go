@@ -185,6 +185,7 @@ func TestOptions(t *testing.T) {
 		{[]string{"-version", "0.1.0"}, "-out"},
 		{[]string{"-version", "0.1.0", "-out", "x", "y"}, "unexpected"},
 		{[]string{"-version", "0.1.0", "-out", "x", "-only", "("}, "-only"},
+		{[]string{"-version", "0.1.0", "-out", "x", "-programs", "a", "-keep", "b"}, "not both"},
 		{[]string{"-version", "0.1.0", "-out", "x", "-date", "today"}, "-date"},
 	} {
 		if _, err := parseOptions(t.Context(), c.args, io.Discard); err == nil || !strings.Contains(err.Error(), c.says) {
