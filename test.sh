@@ -108,7 +108,7 @@ step 'tests' tests
 # campaigns have commands of their own in CONTRIBUTING.md.
 if [ -n "$full" ]; then
 	step 'two replicas, one is killed' env PEERLOAD_FULL=1 go test -timeout 15m ./cmd/peerload-server -run 'TestCluster$'
-	step 'whole processes under the race detector' env PEERLOAD_FULL=1 go test -race -timeout 15m ./e2e
+	step 'whole processes under the race detector' env PEERLOAD_FULL=1 go test -race -timeout 20m ./e2e
 	step 'pages in a browser' env PEERLOAD_FULL=1 go test -timeout 15m ./internal/controller/pages
 	step "other people's updaters" env PEERLOAD_FULL=1 go test -timeout 15m ./internal/lab/updaters
 	step 'a release, compiled twice' env PEERLOAD_FULL=1 go test -timeout 20m ./internal/release
