@@ -38,6 +38,7 @@ func main() { tool.Main("release", run) }
 type options struct {
 	out, commit, key string
 	untagged         bool
+	some             bool // not all platforms
 	targets          []target
 }
 
@@ -102,7 +103,8 @@ func parseOptions(args []string, stderr io.Writer) (o options, err error) {
 	flags.StringVar(&o.commit, "commit", "HEAD", "`commit` or tag to build")
 	flags.StringVar(&o.key, "key", "", "`file` with the private key, Ed25519 in PEM form; none: do not sign")
 	flags.BoolVar(&o.untagged, "untagged", false, "build also a commit that has no tag of a version, to try it")
-	only := flags.String("only", "", "build for these `platforms` only, such as linux/arm,linux/amd64")
+	only := flags.String("only", "",
+		"try these `platforms` only, such as linux/arm,linux/mipsle, and make archives instead of packages")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -119,7 +121,7 @@ func parseOptions(args []string, stderr io.Writer) (o options, err error) {
 	if *only == "" {
 		return o, nil
 	}
-	o.targets = nil
+	o.targets, o.some = nil, true
 	for name := range strings.SplitSeq(*only, ",") {
 		i := slices.IndexFunc(targets, func(t target) bool { return t.name() == name })
 		if i < 0 {

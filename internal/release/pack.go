@@ -24,8 +24,13 @@ import (
 // archived is what each archive has beside its program.
 var archived = []string{"CHANGELOG.md", "LICENSE", "README.md"}
 
-// pack makes an archive of each program.
-func (s source) pack(_ context.Context, o options, programs string) error {
+// pack makes the packages of all programs or, if a few platforms are tried only, an
+// archive of each program.
+func (s source) pack(ctx context.Context, o options, programs string) error {
+	if !o.some {
+		return command(ctx, s.dir, nil, "go", "run", "./internal/packaging", "-version", s.version,
+			"-date", s.date.Format(time.RFC3339), "-programs", programs, "-out", o.out)
+	}
 	for _, t := range o.targets {
 		for _, p := range t.programs {
 			folder := strings.Join([]string{p, s.version, "linux", t.arch}, "_")
