@@ -99,9 +99,9 @@ func (o *office) kill() {
 	_ = o.server.Wait() // it was killed
 }
 
-// newOffice is a controller with some sites, each with so many devices of each of two
-// models, and nothing published.
-func newOffice(t *testing.T, sites, perModel int) *office {
+// buildOffice has the program of a controller and free addresses, and has not started
+// it.
+func buildOffice(t *testing.T) *office {
 	t.Helper()
 	if err := sources(); err != nil {
 		t.Fatal(err)
@@ -114,6 +114,14 @@ func newOffice(t *testing.T, sites, perModel int) *office {
 		t.Fatalf("go build: %v: %s", err, b)
 	}
 	o.api, o.http = fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	return o
+}
+
+// newOffice is a controller with some sites, each with so many devices of each of two
+// models, and nothing published.
+func newOffice(t *testing.T, sites, perModel int) *office {
+	t.Helper()
+	o := buildOffice(t)
 	o.start()
 	t.Cleanup(o.kill)
 	for name, text := range map[string]string{"password": "correct horse battery\n", "none.toml": ""} {
@@ -124,6 +132,7 @@ func newOffice(t *testing.T, sites, perModel int) *office {
 	o.run("user", "add", "ann", "--role", "admin", "--password-file", "password")
 	o.token = o.run("token", "add", "t", "--user", "ann", "--role", "admin", "--scope",
 		"read,devices,loads,enterprise,access")
+	var err error
 	if o.c, err = client.New("http://"+o.api, o.token, nil); err != nil {
 		t.Fatal(err)
 	}
