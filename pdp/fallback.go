@@ -131,15 +131,16 @@ func (f *fallback) served() {
 // prefer goes on with the direct download: the peers bring less.
 func (f *fallback) prefer() { f.starving = true }
 
-// withdraw ends the wait for the origin, or the direct download.
+// withdraw ends the wait for the origin, or the direct download. A comparison that was
+// under way is made again later.
 func (f *fallback) withdraw() {
+	f.review.drop()
 	f.release()
 	f.budget.Cancel()
 }
 
-// release gives the budget back. A comparison that was under way begins anew later.
+// release gives the budget back.
 func (f *fallback) release() {
-	f.review.drop()
 	if f.budget.Active() {
 		f.m.origin.stop()
 		f.done()

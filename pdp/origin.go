@@ -296,6 +296,7 @@ func (o *originSide) failed(why wire.Reason) {
 	}
 	backoff := o.Failed(m.now, why)
 	m.note(report.KindFallback, why, netip.AddrPort{}, note.OriginFailed{For: backoff})
+	m.fallback.review.drop()
 	m.fallback.release()
 	o.endProbe()
 	if o.Spent(m.now) {
