@@ -139,8 +139,8 @@ func TestComplaintAboutNothing(t *testing.T) {
 // ends before the server answers is made again, since this device keeps its parent.
 func TestReviewAfterAnotherRoot(t *testing.T) {
 	for name, end := range map[string]Event{
-		"another root": claimed(2, &wire.Claim{Rank: wire.Rank{Complete: true, Prefix: 64, Strength: 1}.Confirm(),
-			Size: 4 << 20, Prefix: 64, Complete: true}),
+		"another root": claimed(2, &wire.Claim{Rank: wire.Rank{Prefix: 64, Strength: 1}.Confirm(),
+			Size: 4 << 20, Prefix: 64}),
 		"a failure": OriginEnded{Reason: wire.ReasonOriginUnreachable},
 	} {
 		m, link, now := trickle(t, File{Size: 4 << 20, Signed: true, Keyed: true}, time.Second)
@@ -157,5 +157,27 @@ func TestReviewAfterAnotherRoot(t *testing.T) {
 		if !again {
 			t.Errorf("%s: compares no more", name)
 		}
+	}
+}
+
+// TestSlowPeersAndAHolder: a device that peers serve slowly, and that a root with the
+// whole file answers when it turns to the server, asks that root for a place.
+func TestSlowPeersAndAHolder(t *testing.T) {
+	m, link, now := trickled(t)
+	out := m.Step(now, claimed(2, &wire.Claim{Rank: wire.Rank{Complete: true, Prefix: 64, Strength: 1}.Confirm(),
+		Size: 4 << 20, Prefix: 64, Complete: true}), nil)
+	out = append(out, pass(t, m, now, now+time.Second)...)
+	if !stops(out) || !slices.ContainsFunc(out, func(a Action) bool { c, is := a.(Close); return is && c.Link == link }) {
+		t.Error("stays with the server, or with its parent")
+	}
+	if !slices.ContainsFunc(out, func(a Action) bool {
+		s, is := a.(Send)
+		if !is || s.To != addr(2) {
+			return false
+		}
+		ask, is := s.Msg.(*wire.Ask)
+		return is && !ask.Attached
+	}) {
+		t.Error("asks the root for no place")
 	}
 }

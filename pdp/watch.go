@@ -161,7 +161,11 @@ func (f *following) follow(why wire.Reason) {
 	r := m.el.Root()
 	f.judge()
 	if f.roots.follow(m.now, r.Peer, r.Addr.Addr()) && !m.fallback.starving {
+		slow := m.fallback.review.state == comparing
 		m.fallback.withdraw() // the root is to serve now
+		if slow && r.Claim.Complete {
+			f.failAll(wire.ReasonNoProgress) // they would go on slowly
+		}
 	}
 	f.roots.watch.Root(m.now, r.Claim.Prefix, r.Claim.Bytes)
 	m.note(report.KindRole, why, r.Addr, note.Follows{
