@@ -181,3 +181,28 @@ func TestSlowPeersAndAHolder(t *testing.T) {
 		t.Error("asks the root for no place")
 	}
 }
+
+// TestRootWelcomesWithAnotherSize: a root that tells the signed size in its claims and
+// another one on its links is distrusted, whatever name it has there. It is not asked
+// for a place again and again.
+func TestRootWelcomesWithAnotherSize(t *testing.T) {
+	for _, as := range []int{1, 2} {
+		m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+		m.Step(0, Start{}, nil)
+		link := follow(t, m, 1, &wire.Claim{Rank: wire.Rank{Prefix: 16}.Confirm(), Size: 1 << 20})
+		now := time.Second
+		out := m.Step(now, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+		out = append(out, pass(t, m, now, now+time.Millisecond)...)
+		place := Datagram{From: addr(1), Env: wire.Envelope{From: peer(1), TCPPort: wire.Port},
+			Msg: &wire.Place{Parent: peer(1), Depth: 1}}
+		for _, a := range m.Step(now, place, out) {
+			if d, is := a.(Dial); is {
+				m.Step(now, Opened{Link: d.Link}, nil)
+				m.Step(now, Framed{Link: d.Link, Frame: &wire.Welcome{From: peer(as), Size: 2 << 20}}, nil)
+			}
+		}
+		if !m.el.Distrusted(now, addr(1).Addr()) {
+			t.Errorf("as device %d: not distrusted", as)
+		}
+	}
+}

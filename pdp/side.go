@@ -295,6 +295,9 @@ func (s *side) sizeSaid(size int64) bool {
 	case !m.held.Known() && (r == nil || r.Claim.Size < 0 || !third):
 		m.held.setSize(size)
 		return true
+	case m.held.Sure() && m.file.Keyed && r != nil && r.Addr.Addr() == addr.Addr():
+		m.following.distrust(addr, wire.ReasonWrongEpoch) // as for a claim that says so
+		return false
 	case m.held.Sure() || third:
 		s.fail(wire.ReasonWrongEpoch)
 		return false
