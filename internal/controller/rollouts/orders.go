@@ -235,6 +235,7 @@ func (s *Service) touched(ctx context.Context, tx domain.Tx, r domain.Rollout, v
 	if err != nil {
 		return out, err
 	}
+	var rows []rollout.Row
 	for d, err := range domain.Each(ctx, tx.RolloutDevices(), domain.RolloutDeviceFilter{Rollout: r.Record.ID}) {
 		if err != nil {
 			return out, err
@@ -242,13 +243,30 @@ func (s *Service) touched(ctx context.Context, tx domain.Tx, r domain.Rollout, v
 		if !is(d.Row) {
 			continue
 		}
-		known, err := tx.Devices().Get(ctx, d.Row.Device)
-		if err != nil && !errors.Is(err, domain.ErrNotFound) {
-			return out, err
+		if rows = append(rows, d.Row); len(rows) == part {
+			if err := addRows(ctx, tx, &out, rows); err != nil {
+				return out, err
+			}
+			rows = rows[:0]
 		}
-		out.Add(d.Row.Device, known.Model, d.Row.Site)
 	}
-	return out, nil
+	return out, addRows(ctx, tx, &out, rows)
+}
+
+// addRows adds the devices of rows, which it reads together.
+func addRows(ctx context.Context, tx domain.Tx, out *domain.Reach, rows []rollout.Row) error {
+	names := make([]string, len(rows))
+	for i, row := range rows {
+		names[i] = row.Device
+	}
+	known, err := tx.Devices().GetAll(ctx, names)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		out.Add(row.Device, known[row.Device].Model, row.Site)
+	}
+	return nil
 }
 
 // about says which devices an order is about.
