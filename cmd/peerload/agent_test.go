@@ -255,6 +255,10 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
 	}
+	if ja, _ := run(t, []string{"LANG=ja_JP.UTF-8"}, append(base, "--server", srv.URL)...); !strings.Contains(ja,
+		"ok    機種CP-7961G") || strings.Contains(ja, "can share") {
+		t.Errorf("in Japanese: %s", ja)
+	}
 	// Another program has the port, a file stands where the state should be,
 	// nobody answers, no lease is there.
 	taken, err := net.Listen("tcp", "127.0.78.1:"+port)

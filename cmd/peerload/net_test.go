@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/vishvananda/netns"
 
+	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
 
@@ -66,8 +68,8 @@ func (w *wires) do(lines string) {
 	}
 }
 
-// serve serves with f in the server's namespace.
-func (w *wires) serve(address string, f http.HandlerFunc) string {
+// inServer opens something in the server's namespace.
+func (w *wires) inServer(open func() error) {
 	w.t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -84,10 +86,37 @@ func (w *wires) serve(address string, f http.HandlerFunc) string {
 	if err := netns.Set(there); err != nil {
 		w.t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+	err = open()
 	if back := netns.Set(here); err != nil || back != nil {
 		w.t.Fatal(err, back)
 	}
+}
+
+// link waits until an interface of the device is as ip(8) says: the kernel notes a carrier
+// a little later.
+func (w *wires) link(name, is string) {
+	w.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		out, err := exec.Command("ip", "-n", w.device, "link", "show", "dev", name).CombinedOutput()
+		if err != nil {
+			w.t.Fatalf("%v: %s", err, out)
+		}
+		if strings.Contains(string(out), is) {
+			return
+		}
+	}
+}
+
+// serve serves with f in the server's namespace.
+func (w *wires) serve(address string, f http.HandlerFunc) string {
+	w.t.Helper()
+	var l net.Listener
+	w.inServer(func() (err error) {
+		l, err = net.Listen("tcp", net.JoinHostPort(address, "0"))
+		return err
+	})
 	s := &http.Server{Handler: f}
 	go s.Serve(l)
 	w.t.Cleanup(func() { s.Close() })
@@ -403,4 +432,93 @@ func TestAgentAfterAMove(t *testing.T) {
 		ip -n DEVICE link set eth0 up
 		ip -n DEVICE addr add 10.78.0.2/24 dev eth0`)
 	listens("10.78.0.2")
+}
+
+// TestDoctorFinds: doctor finds in a network what keeps devices from sharing there.
+func TestDoctorFinds(t *testing.T) {
+	w := newWires(t)
+	w.do(`ip -n SERVER addr add 10.78.0.1/24 dev s0
+		ip -n DEVICE addr add 10.78.0.2/24 dev eth0
+		ip -n DEVICE link set eth0 mtu 1200
+		ip link add s1 netns SERVER type veth peer name wlan0 netns DEVICE
+		ip -n SERVER link set s1 up
+		ip -n DEVICE addr add 192.168.78.2/24 dev wlan0
+		ip -n DEVICE link set wlan0 up`)
+	w.link("wlan0", "state UP")
+	url := w.serve("10.78.0.1", func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
+		http.NotFound(rw, r)
+	})
+	var peer net.PacketConn
+	w.inServer(func() (err error) {
+		peer, err = net.ListenPacket("udp4", "10.78.0.1:4051")
+		return err
+	})
+	defer peer.Close()
+	// A peer that can be heard but not connected to, and in its second half one of
+	// another version.
+	claim := wire.Marshal(wire.Envelope{From: wire.Peer{ID: 1, Nonce: 1}, TCPPort: 4051}, &wire.Resign{})
+	old := bytes.Clone(claim)
+	old[4]++
+	var say atomic.Pointer[[]byte]
+	say.Store(&claim)
+	go func() {
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for range tick.C {
+			_, err := peer.WriteTo(*say.Load(), &net.UDPAddr{IP: net.IPv4(10, 78, 0, 255), Port: 4051})
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+		}
+	}()
+	doctor := func(env []string, args ...string) string {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := command(env)
+		if c.Path, err = exec.LookPath("ip"); err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		c.Args = append([]string{"ip", "netns", "exec", w.device, self, "doctor", "--config", noConfig(t, dir),
+			"--model", "7961", "--interface", "eth0", "--trust", dir, "--state", dir,
+			"--dhcp-lease", filepath.Join(dir, "none")}, args...)
+		out, _ := c.CombinedOutput()
+		return string(out)
+	}
+	has := func(out string, all ...string) {
+		t.Helper()
+		for _, want := range all {
+			if !strings.Contains(out, want) {
+				t.Errorf("%q is not in\n%s", want, out)
+			}
+		}
+	}
+	has(doctor(nil, "--server", strings.TrimSuffix(url, "/f")), "warn  interface eth0 has an MTU of 1200",
+		"warn  this host is on other networks too: wlan0 (192.168.78.2/24)",
+		"ok    broadcasts are sent and heard", "fail  heard, but cannot be connected to: 10.78.0.1",
+		"warn  the clock differs from that of 10.78.0.1")
+	say.Store(&old)
+	has(doctor([]string{"LANG=ja_JP.UTF-8"}, "--server", "no-such-name.invalid"),
+		"warn  プロトコルのバージョンが異なる機器: 10.78.0.1", "fail  名前no-such-name.invalidを解決できません", "      -> ")
+	for _, c := range []struct{ with, rule, undo string }{
+		{"nft", `ip netns exec DEVICE nft add table inet f
+			ip netns exec DEVICE nft add chain inet f in { type filter hook input priority 0 ; policy accept ; }
+			ip netns exec DEVICE nft add rule inet f in udp dport 4051 drop`, "ip netns exec DEVICE nft delete table inet f"},
+		{"iptables", "ip netns exec DEVICE iptables -A INPUT -p udp --dport 4051 -j DROP",
+			"ip netns exec DEVICE iptables -F INPUT"},
+	} {
+		if _, err := exec.LookPath(c.with); err != nil {
+			t.Logf("%s is not installed: its rules are read in the tests of internal/device/doctor only", c.with)
+			continue
+		}
+		w.do(c.rule)
+		has(doctor(nil, "--server", "10.78.0.1"), "fail  the firewall drops UDP 4051 that comes in")
+		w.do(c.undo)
+	}
+	w.do("ip -n SERVER link set s0 down")
+	w.link("eth0", "state DOWN")
+	has(doctor(nil, "--server", "10.78.0.1"), "fail  interface eth0 has no carrier")
 }

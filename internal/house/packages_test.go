@@ -99,6 +99,7 @@ var packages = []rule{
 	{dir: "internal/device/reason", floor: 2, side: both, pure: true, allowedImports: []string{"pdp/wire"}},
 	{dir: "internal/device/wording", floor: 2, side: both, pure: true,
 		allowedImports: []string{"report", "pdp/wire", "internal/note", "internal/parse", "internal/device/reason"}},
+	{dir: "internal/device/doctor", floor: 2, side: device, pure: true, allowedImports: nothing},
 	{dir: "internal/device/display", floor: 2, side: device, still: true, allowedImports: []string{"report",
 		"internal/terminal", "internal/device/status", "internal/device/reason", "internal/device/wording"}},
 	{dir: "internal/device/sharing", floor: 2, side: device, pure: true,

@@ -62,6 +62,7 @@ var harmlessReaders = map[string]string{
 	"(*internal/testkit/realmsuite.Fleet).Others":          "what it has written",
 	"cmd/peerload-lab.measured":                            "what the laboratory prints",
 	"cmd/peerload-lab.newest":                              "the laboratory's command line: names of a directory",
+	"cmd/peerload.checkNames":                              "its own command line",
 	"cmd/peerload.clock":                                   "a time, which is shown as it is if it is none",
 	"cmd/peerload.moment":                                  "a time, which is shown as it is if it is none",
 	"(*cmd/peerload.proxyFlags).configs":                   "its own command line",
