@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"math"
@@ -34,6 +35,7 @@ import (
 	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/internal/testkit/freshdb"
 	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/report"
 )
 
 // site is a controller over TLS and devices on loopback addresses, each with its own
@@ -363,18 +365,25 @@ func TestSite(t *testing.T) {
 }
 
 // BenchmarkIdleDay measures what an idle site costs the way to its controller: TLS and
-// HTTP, mandates, covers and beats by what goes through the connection, and TCP/IP by
-// the number of segments that it takes at least. It counts a beat each minute, a feed each
-// 45 minutes, and each device's check-in in four weeks. For 1,000 devices it reckons with
-// what each device more costs.
+// HTTP, mandates, covers, beats and reports by what goes through the connection, and
+// TCP/IP by the number of segments that it takes at least. It counts a beat each minute, a
+// feed each 45 minutes, and each device's check-in in four weeks, and names what each
+// costs. For 1,000 devices it reckons with what each device more costs.
 func BenchmarkIdleDay(b *testing.B) {
 	const n = 100
 	one, many, beat := feedBytes(b, 1), feedBytes(b, n), beatBytes(b)
+	checkIn := reportBytes(b) + provision
 	each := (many - one) / (n - 1)
-	day := func(n float64) float64 { return (1440*beat + 32*(one+(n-1)*each) + n*checkIn/23) / 1e6 }
+	beats, checkIns := 1440*beat/1e6, func(n float64) float64 { return n * checkIn / 23 / 1e6 }
+	feeds := func(n float64) float64 { return 32 * (one + (n-1)*each) / 1e6 }
+	day := func(n float64) float64 { return beats + feeds(n) + checkIns(n) }
 	for b.Loop() { // it is the same each time
 		b.ReportMetric(many, "B/feed")
 		b.ReportMetric(beat, "B/beat")
+		b.ReportMetric(checkIn, "B/check-in")
+		b.ReportMetric(beats, "MB-of-beats")
+		b.ReportMetric(feeds(n), "MB-of-feeds")
+		b.ReportMetric(checkIns(n), "MB-of-check-ins")
 		b.ReportMetric(day(n), "MB/day")
 		b.ReportMetric(day(1000), "MB/day-of-1000")
 	}
@@ -387,10 +396,44 @@ const (
 	// segment is what TCP/IP adds, with an acknowledgement, and payload what a segment
 	// carries.
 	segment, payload = 104, 1400
-	// checkIn is what a check-in costs: a provisioning file and a report, each over a
-	// connection of its own, TLS and TCP/IP included.
-	checkIn = 12_000
+	// provision is what a check-in asks beside its report: the provisioning file and the
+	// metadata of a publisher, each over a connection of its own without TLS, TCP/IP
+	// included. It is an estimate.
+	provision = 2 * 3_000
 )
+
+// reportBytes are those of a report by way of the carrier, alone.
+func reportBytes(b *testing.B) float64 {
+	s := newSite(b, 2, time.Hour)
+	s.start(0)
+	s.start(1)
+	s.answered(s.send(), 2)
+	s.wait(2)
+	first := s.carrier()
+	follower := s.nodes[0]
+	if first == follower {
+		follower = s.nodes[1]
+	}
+	for !follower.relay.Follows() {
+		s.answered(s.send(), 2)
+		s.wait(2)
+	}
+	text, err := json.Marshal(report.Device{Schema: report.Schema, Time: "2026-11-29T02:00:00Z", Model: "CP-7961G",
+		Program: "peerload 0.1.0", State: report.StateIdle, Sharing: "on", SharingFrom: "enterprise",
+		Address: "192.168.10.17:4051", Active: "SCCP41.9-4-2SR2-2S", Inactive: "SCCP41.9-3-1SR4-1S"})
+	s.must(err)
+	const reports = 5
+	bytes := s.front.bytes.Load()
+	apart := time.NewTicker(1500 * time.Millisecond) // a beat tells whole seconds
+	defer apart.Stop()
+	for range reports {
+		<-apart.C
+		if !follower.relay.Report(b.Context(), text) {
+			b.Fatal("it was not handed over")
+		}
+	}
+	return onWire(float64(s.front.bytes.Load()-bytes) / reports)
+}
 
 // onWire adds TCP/IP to bytes.
 func onWire(bytes float64) float64 { return bytes + segment*math.Ceil(bytes/payload) }
