@@ -140,9 +140,9 @@ func (s *subnet) carrier() (name string) {
 }
 
 // send sends an order to all.
-func (s *subnet) send() string {
+func (s *subnet) send(kind string) string {
 	s.t.Helper()
-	o, err := s.c.SendOrder(s.t.Context(), client.OrderRequest{Kind: "forget-failure", All: true}, false)
+	o, err := s.c.SendOrder(s.t.Context(), client.OrderRequest{Kind: kind, All: true}, false)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -201,20 +201,32 @@ func TestCarrier(t *testing.T) {
 	s.until("all have reported", 2*time.Minute, func() bool {
 		return s.count(func(client.Device) bool { return true }) == n
 	})
-	s.answered("all are connected", s.send())
-	s.answered("an order", s.send())
-
-	id := s.send()
+	s.answered("all are connected", s.send("forget-failure"))
+	s.answered("an order", s.send("forget-failure"))
+	s.answered("all report", s.send("check-in"))
+	began := time.Now()
+	id := s.send("check-in") // it is done when the controller has the report
 	s.end(s.carrier())
-	s.answered("the carrier is killed", id)
+	s.answered("the carrier is killed while all report", id)
+	for d, err := range s.c.Devices.List(t.Context(), client.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.agents[d.Name] != nil && (d.State == nil || d.State.Reported.Before(began.Add(-time.Second))) {
+			t.Errorf("%s: its report is lost", d.Name)
+		}
+	}
 
-	id = s.send()
+	id = s.send("forget-failure")
 	s.kill()
 	s.start()
 	s.answered("the controller is killed", id)
 
 	way.set(true)
-	id = s.send()
+	id = s.send("check-in")
+	if os.Getenv("PEERLOAD_FULL") == "1" {
+		<-time.After(time.Minute) // until those who wait for the controller have given it up
+	}
 	way.set(false)
 	s.answered("the line is cut", id)
 }
