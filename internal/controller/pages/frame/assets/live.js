@@ -34,7 +34,7 @@
 
   const now = new Site();
   let shown = now;            // or a site of the past
-  let replay = null, chosen = "", first = 0, dirty = true, moved = true;
+  let replay = null, chosen = "", picked = false, first = 0, dirty = true, moved = true;
   const bytes = (n) => {
     for (const [unit, of] of [["TB", 1e12], ["GB", 1e9], ["MB", 1e6], ["kB", 1e3]]) {
       if (n >= of) return (Math.round(n / of * 10) / 10) + " " + unit;
@@ -47,9 +47,12 @@
   const why = (code) => code ? say("why " + code) : "";
 
   // The tree of the chosen file: nodes with their places, and lines.
-  let nodes = [], lines = [], places = new Map(), eased = 0, widest = 1;
-  function build() {
-    const by = new Map(), all = [];
+  // Three steps, each in a frame of its own: who is below whom, where each stands, what
+  // is drawn from where to where.
+  let nodes = [], lines = [], places = new Map(), eased = 0, widest = 1, by = new Map(), server = null, laid = null;
+  function gather() {
+    const all = [];
+    by = new Map();
     for (const d of shown.devices.values()) {
       const f = d.files.get(chosen);
       if (!f) continue;
@@ -57,22 +60,28 @@
       all.push(n);
       if (d.address) by.set(d.address, n);
     }
-    const server = { name: "", children: [] };
-    const below = (n, seen) => { // whether its parents lead to the server: nothing goes in circles
-      for (; n && n !== server; n = n.up) { if (seen.has(n)) return false; seen.add(n); }
-      return true;
-    };
+    server = { name: "", children: [], leads: true };
     for (const n of all) n.up = by.get(n.f.parents?.[0]) ?? by.get(n.f.root) ?? server;
     for (const n of all) if (n.up === n || n.f.role === "root" || n.f.role === "classic") n.up = server;
-    for (const n of all) if (!below(n, new Set())) n.up = server;
+    for (const n of all) { // all parents lead to the server: what goes in a circle is cut once
+      const way = [];
+      let m = n;
+      for (; !m.leads && !m.passed; m = m.up) { m.passed = true; way.push(m); }
+      if (!m.leads) m.up = server;
+      for (const w of way) w.leads = true;
+    }
     for (const n of all) n.up.children.push(n);
-    const root = d3.hierarchy(server);
-    d3.tree().size([1, 1])(root);
+  }
+  function lay() {
+    laid = d3.hierarchy(server);
+    d3.tree().size([1, 1])(laid);
+  }
+  function settle() {
     nodes = []; lines = [];
     const next = new Map(), levels = [];
-    for (const h of root.descendants()) {
+    for (const h of laid.descendants()) {
       const n = h.data, from = places.get(n.name);
-      n.to = [h.x, root.height ? h.y : 0.5];
+      n.to = [h.x, laid.height ? h.y : 0.5];
       n.from = from ? from.at ?? from.to : n.to;
       n.at = n.from;
       nodes.push(n);
@@ -146,17 +155,28 @@
 
   // What is beside the canvas.
   function files() {
-    const seen = new Map();
-    for (const d of shown.devices.values()) for (const f of d.files.values()) seen.set(f.file, (seen.get(f.file) ?? 0) + (f.end ? 0 : 1));
+    const seen = new Map(), open = new Set();
+    for (const d of shown.devices.values()) {
+      for (const f of d.files.values()) {
+        seen.set(f.file, Math.max(seen.get(f.file) ?? 0, f.size));
+        if (!f.end && part(f) < 1) open.add(f.file);
+      }
+    }
     const names = [...seen.keys()].sort(), select = at("file");
     if (names.join("\n") !== [...select.options].map((o) => o.value).join("\n")) {
       select.replaceChildren(...names.map((n) => new Option(n, n)));
-      if (!seen.has(chosen)) {
-        let most = -1;
-        for (const d of shown.devices.values()) for (const f of d.files.values()) if (f.size > most) { most = f.size; chosen = f.file; }
-        if (most < 0) chosen = "";
+      select.value = chosen;
+    }
+    // Unless somebody has chosen one it is the largest that is under way, of which nobody
+    // may have told at first.
+    if (!picked || !seen.has(chosen)) {
+      const was = chosen, all = seen.has(chosen) ? names.filter((n) => open.has(n)) : names;
+      if (!seen.has(chosen)) chosen = "";
+      for (const n of all) {
+        if (!chosen || (open.has(n) === open.has(chosen) ? seen.get(n) > seen.get(chosen) : open.has(n))) chosen = n;
       }
       select.value = chosen;
+      if (chosen !== was) { places = new Map(); first = 0; moved = true; }
     }
   }
   function figures() {
@@ -217,24 +237,27 @@
 
   // One thing a frame: what is due most. So no frame takes long.
   let due = [], last = 0, running = false, frames = 0;
-  const costs = [];
-  const parts = { files, build, figures, table };
+  const costs = [], longest = {};
+  const parts = { files, gather, lay, settle, figures, table };
   function frame(time) {
     const began = performance.now();
     if (dirty && time - last > 250) {
       last = time; dirty = false;
-      due = moved ? ["files", "build", "figures", "table"] : ["files", "figures", "table"];
+      due = ["files", "tree", "figures", "table"];
     }
-    let more = false;
-    if (due.length) parts[due.shift()](); else more = draw(time);
+    let more = false, part = "draw";
+    if (due[0] === "tree") due.splice(0, 1, ...(moved ? ["gather", "lay", "settle"] : []));
+    if (due.length) parts[part = due.shift()](); else more = draw(time);
     const cost = performance.now() - began;
     costs[frames++ % 1000] = cost;
+    longest[part] = Math.max(longest[part] ?? 0, cost);
     running = more || due.length > 0 || dirty;
     if (due.length === 0 && !more && !dirty && !drawn) { drawn = true; running = true; }
     if (running) requestAnimationFrame(frame);
     else {
       const sorted = [...costs].sort((a, b) => a - b), share = (p) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))];
       canvas.dataset.frames = frames;
+      canvas.dataset.longest = Object.entries(longest).map(([part, c]) => `${part} ${c.toFixed(2)}`).join(", ");
       canvas.dataset.costs = [share(0.5), share(0.95), share(1)].map((c) => c.toFixed(2)).join(", ");
     }
   }
@@ -301,7 +324,7 @@
   at("time").addEventListener("pointerdown", load);
   at("time").addEventListener("input", seek);
   at("now").addEventListener("click", () => { at("time").value = at("time").max; seek(); });
-  at("file").addEventListener("change", (e) => { chosen = e.target.value; places = new Map(); first = 0; wake(true); });
+  at("file").addEventListener("change", (e) => { chosen = e.target.value; picked = true; places = new Map(); first = 0; wake(true); });
   at("before").addEventListener("click", () => { first -= rowsOfPage; wake(false); });
   at("after").addEventListener("click", () => { first += rowsOfPage; wake(false); });
   addEventListener("resize", () => wake(false));
