@@ -72,6 +72,10 @@ type Overview struct {
 	// Pending counts devices that do not run the load that they should.
 	Pending int     `json:"pending"`
 	Traffic Traffic `json:"traffic"`
+	// DiskFree and DiskSize are bytes of the disk that the controller writes to; nil where
+	// that is not known, for one site, and for whoever is limited to sites.
+	DiskFree *int64 `json:"disk_free,omitempty"`
+	DiskSize *int64 `json:"disk_size,omitempty"`
 }
 
 // Overview counts all devices, or those of a site if it is not "". silent is how

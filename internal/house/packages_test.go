@@ -260,6 +260,7 @@ var packages = []rule{
 		"internal/controller/files/cnf", "internal/order"}},
 	{dir: "internal/controller/inprocess", floor: 2, side: controller, allowedImports: nothing},
 	{dir: "internal/controller/api", floor: 2, side: controller, allowedImports: []string{"internal/choice", "load",
+		"internal/durable",
 		"internal/policy", "report", "internal/order", "internal/controller/publish", "internal/controller/domain",
 		"internal/controller/orders", "internal/controller/oidc", "internal/controller/stepping",
 		"internal/controller/rollout", "internal/controller/rollouts", "internal/controller/bulk",

@@ -12,6 +12,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/bulk/table"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/summary"
+	"github.com/peerload/peerload/internal/durable"
 )
 
 // Between is a span of time.
@@ -34,6 +35,9 @@ func (s *Server) journal() {
 			AtSite
 		}) (*plain[domain.Overview], error) {
 			o, err := s.ctl.Overview(ctx, actor(ctx), in.Site, in.after())
+			if free, size, unknown := durable.Room(s.cfg.Spool); unknown == nil && in.Site == "" && !actor(ctx).Realm.Limited() {
+				o.DiskFree, o.DiskSize = &free, &size
+			}
 			return answer(s, ctx, o, err)
 		})
 	s.failures()

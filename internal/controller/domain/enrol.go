@@ -393,6 +393,10 @@ type Overview struct {
 	// Pending counts devices that do not run the load that they should.
 	Pending int     `json:"pending"`
 	Traffic Traffic `json:"traffic"`
+	// DiskFree and DiskSize are bytes of the disk that the controller writes to, which its
+	// server measures; nil where that is not known, for one site, and for whoever is limited to sites.
+	DiskFree *int64 `json:"disk_free,omitempty"`
+	DiskSize *int64 `json:"disk_size,omitempty"`
 }
 
 // Overview counts over all devices, or over those of a site. silent is how long

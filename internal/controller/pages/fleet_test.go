@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/peerload/peerload/client"
 )
@@ -18,6 +19,36 @@ func TestOverview(t *testing.T) {
 		"5 devices have not", "9.0 MB", "edge-1.0", "3 devices", "!Last changes")
 	b.lang = "ja"
 	b.get("/").want(t, 200, "要対応", "インストーラの失敗", "!What needs attention")
+}
+
+// The overview tells of a controller's disk that is nearly full, and counts that as
+// something to do.
+func TestDiskLow(t *testing.T) {
+	size := int64(100_000_000_000)
+	for free, low := range map[int64]bool{0: true, 4_999_999_999: true, 5_000_000_000: false, size: false} {
+		p := overviewPage{Overview: client.Overview{DiskFree: &free, DiskSize: &size}}
+		if p.DiskLow() != low || p.Calm() == low {
+			t.Errorf("%d free: %d %%, low %v, calm %v", free, p.DiskPercent(), p.DiskLow(), p.Calm())
+		}
+	}
+	if p := (overviewPage{}); p.DiskLow() {
+		t.Error("what is not known is held to be full")
+	}
+	s := newRig(t)
+	s.fleetOf("")
+	o := must(s.api.Overview(t.Context(), "", time.Hour))
+	if o.DiskFree == nil || o.DiskSize == nil || *o.DiskFree < 0 || *o.DiskSize < *o.DiskFree || *o.DiskSize == 0 {
+		t.Fatalf("the disk: %v of %v", o.DiskFree, o.DiskSize)
+	}
+	if o := must(s.api.Overview(t.Context(), "Kyoto", time.Hour)); o.DiskFree != nil {
+		t.Error("a site has a disk")
+	}
+	want := "!Make room"
+	if (overviewPage{Overview: o}).DiskLow() { // the machine of the test has little
+		want = "Make room"
+	}
+	s.user("viewer").get("/").want(t, 200, want)
+	s.user("operator", "Kyoto").get("/").want(t, 200, "!Make room")
 }
 
 // Every view of the list of devices is an address.

@@ -16,6 +16,8 @@ const (
 	silentAfter = time.Hour
 	// rootSoon is how long before the root of trust expires people are told.
 	rootSoon = 90 * 24 * time.Hour
+	// littleRoom is how much of the disk must be free, in percent.
+	littleRoom = 5
 	// fewRows is how many things of a kind the overview shows.
 	fewRows = 8
 )
@@ -42,9 +44,22 @@ type count struct {
 	N, Percent int
 }
 
+// DiskPercent is how much of the controller's disk is free; 100 if that is not known.
+func (p overviewPage) DiskPercent() int {
+	if p.DiskFree == nil || p.DiskSize == nil || *p.DiskSize <= 0 {
+		return 100
+	}
+	return int(float64(*p.DiskFree) * 100 / float64(*p.DiskSize))
+}
+
+// DiskLow reports whether the controller's disk is nearly full, which would stop all that
+// the controller does.
+func (p overviewPage) DiskLow() bool { return p.DiskPercent() < littleRoom }
+
 // Calm reports whether nothing needs attention.
 func (p overviewPage) Calm() bool {
-	return p.Failed == 0 && p.Silent == 0 && len(p.Paused) == 0 && p.RootEnds.IsZero() && p.DeadMessages == 0
+	return !p.DiskLow() &&
+		p.Failed == 0 && p.Silent == 0 && len(p.Paused) == 0 && p.RootEnds.IsZero() && p.DeadMessages == 0
 }
 
 func overview(v *frame.Visit) error {
