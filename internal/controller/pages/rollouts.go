@@ -276,6 +276,10 @@ func editRollout(v *frame.Visit) error {
 		if wrong != "" {
 			return "", badNumber(wrong, text)
 		}
+		// What the form does not have stays as it is.
+		p, was := change.Plan, r.Plan
+		p.Silence, p.Lost, p.Longest, p.Retry = was.Silence, was.Lost, was.Longest, was.Retry
+		p.DownloadAnytime, p.Valid, p.Deadline, p.AskEvery = was.DownloadAnytime, was.Valid, was.Deadline, was.AskEvery
 		_, err := v.API.UpdateRollout(v.Context(), r.ID, change, versionOf(v))
 		return path, err
 	})

@@ -25,11 +25,17 @@ func TestRolloutPages(t *testing.T) {
 	send("release", "2026.11", "waves", "50 100", "site", "Kyoto").want(t, 200, "The draft is made", "What it would do",
 		"This touches", "Kyoto", "as simulated", "Start")
 	send("release", "2026.11", "waves", "50 100").want(t, 409, "That name is taken")
+	draft := must(s.api.Rollout(t.Context(), "spring"))
+	draft.Plan.Lost, draft.Plan.DownloadAnytime = "36h", true // as the command line can
+	must(s.api.UpdateRollout(t.Context(), "spring", client.RolloutChange{Plan: &draft.Plan}, draft.Version))
 	p := b.get("/rollouts/spring/order/edit").want(t, 200, `value="50 100"`)
 	b.post("/rollouts/spring/order/edit", "version", versionField.FindStringSubmatch(p.text)[1], "release", "2026.11",
 		"waves", "40 100", "site", "Kyoto", "opener", "person", "success", "100", "max_failed", "0", "max_failed_share",
 		"10").want(t, 200, "What it would do")
 	b.get("/rollouts/spring/order/edit").want(t, 200, `value="40 100"`)
+	if p := must(s.api.Rollout(t.Context(), "spring")).Plan; p.Lost != "36h" || !p.DownloadAnytime {
+		t.Errorf("what the form does not have is lost: %+v", p)
+	}
 	order := func(verb string, fields ...string) page {
 		t.Helper()
 		p := b.get("/rollouts/spring/order/"+verb).want(t, 200)
