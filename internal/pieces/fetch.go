@@ -56,6 +56,8 @@ const (
 	// stalled: what it has not begun is asked for over another.
 	stallTrips = 8
 	stallTime  = 2 * time.Second
+	// leastLook is the least time until it is looked again whether somebody is slow.
+	leastLook = 50 * time.Millisecond
 	// worthwhile is what asking elsewhere has to save at least.
 	worthwhile = 250 * time.Millisecond
 	// twiceOf is the part of the chunks that may come twice: one in so many.
@@ -226,7 +228,7 @@ func (f *Fetch) Deadline(now time.Duration) (at time.Duration, ok bool) {
 	}
 	// A connection is idle, or the line is not known yet: somebody may turn out to be
 	// slow.
-	if look := now + f.patience()/4; !ok || look < at {
+	if look := now + max(leastLook, min(f.patience()/4, f.count.rtt/2)); !ok || look < at {
 		at = look
 	}
 	return at, true
@@ -377,11 +379,14 @@ func (f *Fetch) relieve(now time.Duration) (first, end int, ok bool) {
 		worst.End -= take
 		return worst.End, worst.End + take, true
 	}
-	if left > 1 || most <= 2*mine || f.twice(worst) {
+	quiet := now - worst.moved
+	// Nothing of it has come, though an answer and a new connection take no longer.
+	late := worst.bytes == 0 && quiet > worthwhile+2*f.count.rtt
+	if left > 1 || most <= 2*mine && !late || f.twice(worst) {
 		return 0, 0, false
 	}
-	switch silent := worst.bytes == 0 && now-worst.moved > f.patience(); {
-	case silent: // what never came does not come twice
+	switch {
+	case worst.bytes == 0 && quiet > f.patience(): // what never came does not come twice
 	case f.spare > 0:
 		f.spare--
 	default:

@@ -3,6 +3,7 @@ package updaters
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -166,16 +168,16 @@ func (d *device) run(text string, env ...string) error {
 	return nil
 }
 
-// rootHas waits until one device has so many bytes from the server, and returns it;
-// nil if that never comes.
+// rootHas waits until the devices have so many bytes from the server, and returns the
+// one that has most; nil if that never comes.
 func (l *lab) rootHas(ctx context.Context, bytes int64) *device {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		for _, d := range l.hosts {
-			if l.server.Tally.Bytes(d.host.Addr) >= bytes {
-				return d
-			}
+		if l.server.Tally.Total() >= bytes {
+			return slices.MaxFunc(l.hosts, func(a, b *device) int {
+				return cmp.Compare(l.server.Tally.Bytes(a.host.Addr), l.server.Tally.Bytes(b.host.Addr))
+			})
 		}
 		select {
 		case <-tick.C:
