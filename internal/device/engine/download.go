@@ -320,7 +320,7 @@ func (d *download) open() (*origin.Body, error) {
 		Header: j.spec.Header}
 	if d.piece = d.firstPiece(off); d.piece > 0 {
 		d.name = fmt.Sprintf("%016x", rand.Uint64())
-		r.End, r.Download = d.piece, d.name
+		r.End, r.Download, r.Others = d.piece, d.name, j.dev.cfg.Connections-1
 	}
 	asked := j.dev.now()
 	b, err := j.dev.cfg.Origin.Open(ctx, r)

@@ -19,6 +19,9 @@ const (
 	idleConnection = 30 * time.Second
 	// mostIdle bounds the connections that are kept for the next request.
 	mostIdle = 16
+	// far is the round trip from which connections are made ahead for all pieces that
+	// may be asked for: nearer ones cost less than a server's idle connections.
+	far = 50 * time.Millisecond
 	// maxPrepared is the number of servers to which connections are made ahead.
 	maxPrepared = 4
 )
@@ -40,6 +43,8 @@ type connections struct {
 	mu       sync.Mutex
 	prepared map[string][]*http.ClientConn // that are idle, by scheme and host
 	at       map[string]place              // of servers, by HOST:PORT
+	trip     map[string]time.Duration      // the last handshake with them, by scheme and host
+	closed   bool
 }
 
 func newConnections(cfg Config) *connections {
@@ -48,7 +53,7 @@ func newConnections(cfg Config) *connections {
 		group = &background.Group{}
 	}
 	c := &connections{own: cfg.transport(true, nil, group), proxied: cfg.transport(false, nil, group),
-		prepared: map[string][]*http.ClientConn{}, at: map[string]place{}}
+		prepared: map[string][]*http.ClientConn{}, at: map[string]place{}, trip: map[string]time.Duration{}}
 	dial := c.own.DialContext
 	c.own.DialContext = func(ctx context.Context, network, to string) (net.Conn, error) {
 		conn, err := dial(ctx, network, to)
@@ -181,18 +186,45 @@ func (h *httpOrigin) prepare(ctx context.Context, u *url.URL) error {
 	if held || full {
 		return nil
 	}
+	began := time.Now()
 	conn, err := c.own.NewClientConn(ctx, u.Scheme, serverOf(u))
 	if err != nil {
 		return classify(ctx, err, connecting)
 	}
+	c.mu.Lock()
+	if len(c.trip) >= maxPlaces {
+		clear(c.trip)
+	}
+	c.trip[key] = time.Since(began)
+	c.mu.Unlock()
 	c.keep(key, conn)
 	return nil
+}
+
+// ahead makes connections for so many requests more, so that these need not wait for a
+// handshake, where one takes long. With TLS it costs too much of a thin line.
+func (c *connections) ahead(ctx context.Context, u *url.URL, n int) {
+	key := connectionKey(u)
+	c.mu.Lock()
+	near := c.trip[key] < far
+	n = min(n, mostIdle) - len(c.prepared[key])
+	c.mu.Unlock()
+	if near || u.Scheme != "http" || !c.direct(u) {
+		return
+	}
+	for range n {
+		go func() {
+			if conn, err := c.own.NewClientConn(ctx, u.Scheme, serverOf(u)); err == nil {
+				c.keep(key, conn)
+			}
+		}()
+	}
 }
 
 // keep keeps a connection for the next request.
 func (c *connections) keep(key string, conn *http.ClientConn) {
 	c.mu.Lock()
-	full := len(c.prepared[key]) >= mostIdle
+	full := len(c.prepared[key]) >= mostIdle || c.closed
 	if !full {
 		c.prepared[key] = append(c.prepared[key], conn)
 	}
@@ -248,7 +280,7 @@ func (c *connections) take(u *url.URL) *http.ClientConn {
 func (c *connections) close() {
 	c.mu.Lock()
 	prepared := c.prepared
-	c.prepared = map[string][]*http.ClientConn{}
+	c.prepared, c.closed = map[string][]*http.ClientConn{}, true
 	c.mu.Unlock()
 	for _, conns := range prepared {
 		for _, conn := range conns {

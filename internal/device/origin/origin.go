@@ -48,6 +48,9 @@ type Request struct {
 	// Beside says that other bodies of the server are under way: that it refuses this
 	// one says nothing about them.
 	Beside bool
+	// Others is how many more pieces will be asked for at the same time, if the line
+	// needs them: to a server that is far connections are made for them meanwhile.
+	Others int
 	// Validator is the strong validator of the copy that is resumed: the server
 	// resumes only if it still has that content. "": resume whatever it has; the
 	// caller must then know the content by other means.

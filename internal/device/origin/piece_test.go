@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -107,5 +108,47 @@ func TestPieceBeside(t *testing.T) {
 	if _, err := m.Open(context.Background(), Request{URL: parseURL(t, s.URL+"/f"), Offset: 4096, End: 4096,
 		Size: 1 << 20}); err == nil {
 		t.Error("an empty piece is asked for")
+	}
+}
+
+// TestAhead: to a server that is far connections are made for the pieces to come while
+// the first is asked for; to a near one none is.
+func TestAhead(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		trip time.Duration
+		want int32
+	}{{"near", time.Millisecond, 1}, {"far", far, 4}} {
+		t.Run(c.name, func(t *testing.T) {
+			var opened atomic.Int32
+			all := make(chan struct{})
+			s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if c.want > 1 {
+					<-all // the answer takes as long as the others
+				}
+				http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(make([]byte, 1<<16)))
+			}))
+			s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+				if state == http.StateNew && opened.Add(1) == 4 {
+					close(all)
+				}
+			}
+			s.Start()
+			defer s.Close()
+			m := newMux(t, Config{})
+			u := parseURL(t, s.URL+"/f")
+			if err := m.Prepare(t.Context(), u); err != nil {
+				t.Fatal(err)
+			}
+			m.http.conns.trip[connectionKey(u)] = c.trip
+			b, err := m.Open(t.Context(), Request{URL: u, End: 1 << 12, Size: -1, Others: 3})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Close()
+			if n := opened.Load(); n != c.want {
+				t.Errorf("%d connections", n)
+			}
+		})
 	}
 }
