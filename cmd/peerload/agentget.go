@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/agent"
 	"github.com/peerload/peerload/internal/device/reason"
@@ -130,9 +131,12 @@ nobody else can. It goes on with its own downloads, which give way to the call a
 That holds until "off", or until the agent ends. The option yield-file of the agent
 names a file that says the same by being there.`,
 		Example: "  peerload yield on\n  peerload yield off",
-		Args:    func(args []string) bool { return len(args) == 1 && (args[0] == "on" || args[0] == "off") },
+		Args:    func(args []string) bool { return len(args) == 1 },
 	}
 	cmd.Run = func(ctx context.Context, args []string) error {
+		if err := choice.Check("word", args[0], []string{"on", "off"}); err != nil {
+			return usageError{err}
+		}
 		dir, err := stateDir(state)
 		if err != nil {
 			return err

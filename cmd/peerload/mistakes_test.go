@@ -38,6 +38,8 @@ var mistakes = []string{
 	"agent --config DIR/none", "agent --config DIR/bad.toml", "agent --config DIR/unknown.toml",
 	"agent --config DIR/word.toml", "status --state DIR/none", "explain x --state DIR/none", "screen --state DIR/none",
 	"explain fw.bim --state DIR/ran",
+	// A call.
+	"yield", "yield maybe", "yield on --state DIR/none",
 	// A release.
 	"trust verify-release", "trust verify-release SHA256SUMS", "trust verify-release --key DIR/none DIR/SHA256SUMS",
 	"trust verify-release --key DIR/bad.toml DIR/SHA256SUMS", "trust verify-release --key DIR/ran DIR/SHA256SUMS",

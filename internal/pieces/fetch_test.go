@@ -263,6 +263,16 @@ func TestRescue(t *testing.T) {
 	}
 }
 
+// TestRun: what is lacking at once ends before the first chunk that is held.
+func TestRun(t *testing.T) {
+	held := func(i int) bool { return i == 2 || i == 5 }
+	for first, want := range []int{2, 1, 3, 2, 1, 3, 2, 1, 0} {
+		if n := Run(first, 8, held); n != want {
+			t.Errorf("from chunk %d on %d are lacking, not %d", first, n, want)
+		}
+	}
+}
+
 func TestConfig(t *testing.T) {
 	good := Config{Connections: 4, Chunk: 64 << 10, Chunks: 100, Limit: 1e6}
 	if err := good.Validate(); err != nil {
