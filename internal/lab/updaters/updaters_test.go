@@ -115,8 +115,8 @@ func TestRootKilled(t *testing.T) {
 				t.Error("no root had a part of it")
 			}
 		})
-		// One copy, and what was on its way: a chunk for each connection and file.
-		l.account(t, u.name+", root killed", payload, 1.05+5*load.MinChunkSize/float64(payload))
+		// One copy, and what was on its way: about a chunk for each connection and file.
+		l.account(t, u.name+", root killed", payload, 1.05+8*load.MinChunkSize/float64(payload))
 	})
 }
 
