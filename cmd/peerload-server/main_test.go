@@ -461,6 +461,26 @@ func TestDefaultConfiguration(t *testing.T) {
 		"go test ./cmd/peerload-server -run TestDefaultConfiguration")
 }
 
+// TestClusterConfiguration: the example of a replica sets what the controller knows.
+func TestClusterConfiguration(t *testing.T) {
+	b, err := os.ReadFile("../../packaging/cluster/peerload-server.env")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := 0
+	for line := range strings.Lines(string(b)) {
+		if name, _, ok := strings.Cut(line, "="); ok && !strings.HasPrefix(line, "#") {
+			set++
+			if !strings.Contains(defaultConfiguration(), "\n#"+name+"=") {
+				t.Errorf("the controller does not know %s", name)
+			}
+		}
+	}
+	if set < 5 {
+		t.Errorf("only %d variables", set)
+	}
+}
+
 func defaultConfiguration() string {
 	var b strings.Builder
 	b.WriteString("# The environment of peerload-server.service. Each variable stands for a flag of\n" +

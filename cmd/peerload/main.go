@@ -69,7 +69,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := rootCommand().Execute(ctx, os.Args[1:], os.Stdout)
-	if err != nil {
+	if err != nil && err.Error() != "" {
 		tell(os.Stderr, "peerload: %v", cli.Advise(err))
 	}
 	os.Exit(exitCode(err, ctx.Err() != nil))

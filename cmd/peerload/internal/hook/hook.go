@@ -8,6 +8,7 @@ package hook
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -19,7 +20,8 @@ import (
 // that a step of an upgrade takes for done.
 const exitNone = 125
 
-// StatusError ends this process with the exit status of the hook.
+// StatusError ends this process with the exit status of the hook. Its text is empty
+// where the hook itself had one: it has said what it had to say.
 type StatusError struct {
 	error
 	// Status is what the process exits with.
@@ -55,7 +57,7 @@ The package's /usr/lib/peerload/hook is this command: name that as the agent's h
 		case err != nil:
 			return &StatusError{fmt.Errorf("hook: %w", err), exitNone}
 		case status != 0:
-			return &StatusError{fmt.Errorf("hook: exit status %d", status), status}
+			return &StatusError{errors.New(""), status}
 		}
 		return nil
 	}
