@@ -55,15 +55,16 @@ func TestDebian(t *testing.T) {
 	}
 
 	enter, off := s.boot()
-	enter(upgradeOne)
+	enter(startUnits)
 	enter(`dpkg --force-confold -i /packages/*_0.0.2_*.deb
 		for unit in peerload-server peerload-agent; do
 			systemctl is-active $unit
 			case $(readlink /proc/$(systemctl show -P MainPID $unit)/exe) in *deleted*) exit 1 ;; esac
 		done
 		` + asPeerload + `
-		as peerload-server device list | grep -i 02:00:00:00:00:01`)
+		as peerload-server device list | grep SEP020000000001`)
 	s.check("0.0.2")
+	enter(upgradeOne)
 	kept()
 	enter(`dpkg -r peerload-lab peerload peerload-server
 		test ! -e /usr/bin/peerload -a ! -e /usr/bin/peerload-server
@@ -76,7 +77,7 @@ func TestDebian(t *testing.T) {
 	s.check("0.0.2")
 	kept()
 	s.run(asPeerload + `
-		as peerload-server device list | grep -i 02:00:00:00:00:01`)
+		as peerload-server device list | grep SEP020000000001`)
 	// The packages share /etc/peerload: the purge of one leaves what is the other's.
 	s.run(`dpkg -P peerload-lab peerload-server
 		test ! -e /var/lib/peerload-server -a ! -e /etc/peerload/peerload-server.env
@@ -91,26 +92,31 @@ func TestDebian(t *testing.T) {
 // asPeerload defines a command that runs another one as the controller's user.
 const asPeerload = `as() { setpriv --reuid=peerload --regid=peerload --clear-groups --reset-env "$@"; }`
 
-// upgradeOne has the units upgrade a device: the controller's, which is enabled by
-// itself, the agent's, and that of the hook. It ends when the hook was told that the
-// load is confirmed, and each of its runs was in a unit of its own.
-const upgradeOne = asPeerload + `
+// startUnits starts the controller, which is enabled by itself, and an agent, which the
+// controller knows.
+const startUnits = asPeerload + `
 	systemctl is-enabled peerload-server
 	systemctl start peerload-server
 	model=$(sed -n 's/^model = "\(.*\)"/\1/p' /etc/peerload/agent.toml)
-	head -c 300000 /dev/urandom > /srv/app.bin
 	as peerload-server enterprise set peer-sharing=on
 	as peerload-server device add 02:00:00:00:00:01 --model $model
-	as peerload-server load add --name edge-1 --version 1.0 --model $model /srv/app.bin
-	as peerload-server load assign edge-1 --model $model
-	as peerload-server trust export --out /tmp/trust
-	cp -r /tmp/trust /etc/peerload/
 	cat >> /etc/peerload/agent.toml <<-END
 	server = ["http://127.0.0.1:6970"]
 	mac = "02:00:00:00:00:01"
 	address = "127.0.1.1/8"
-	hook = "/usr/lib/peerload/hook"
 	END
+	systemctl start peerload-agent`
+
+// upgradeOne has the units upgrade a device. It ends when the hook was told that the
+// load is confirmed, and each of its runs was in a unit of its own.
+const upgradeOne = asPeerload + `
+	model=$(sed -n 's/^model = "\(.*\)"/\1/p' /etc/peerload/agent.toml)
+	head -c 300000 /dev/urandom > /srv/app.bin
+	as peerload-server load add --name edge-1 --version 1.0 --model $model /srv/app.bin
+	as peerload-server load assign edge-1 --model $model
+	as peerload-server trust export --out /tmp/trust
+	cp -r /tmp/trust/. /etc/peerload/trust/
+	echo 'hook = "/usr/lib/peerload/hook"' >> /etc/peerload/agent.toml
 	mkfifo /srv/told
 	cat > /etc/peerload/hook <<-'END'
 	#!/bin/sh
@@ -118,7 +124,7 @@ const upgradeOne = asPeerload + `
 	END
 	chmod 755 /etc/peerload/hook
 	exec 3<>/srv/told
-	systemctl start peerload-agent
+	systemctl reload peerload-agent
 	while read -r line <&3; do
 		echo "$line"
 		case $line in *'in  with'*) exit 1 ;; 'Commit in peerload-hook@'*.service*' with '*) break ;; esac
