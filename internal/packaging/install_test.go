@@ -156,7 +156,7 @@ func install(t *testing.T, debootstrap, packages string) system {
 		t.Fatal(err)
 	}
 	s := system{t, filepath.Join(t.TempDir(), "debian")}
-	out, err := exec.Command(debootstrap, "--variant=minbase", "--include=systemd", "--cache-dir="+archives, suite,
+	out, err := exec.Command(debootstrap, "--variant=minbase", "--include=systemd,procps", "--cache-dir="+archives, suite,
 		s.dir).CombinedOutput()
 	if err != nil {
 		t.Fatalf("debootstrap: %v\n%s", err, last(out))

@@ -65,6 +65,10 @@ type product struct {
 	scripts map[format]map[string]string
 }
 
+// ofUnits is what the units need: the service manager, and the program kill, by which it
+// reloads them.
+var ofUnits = map[format][]string{deb: {"systemd", "procps"}, rpm: {"systemd", "util-linux"}}
+
 const whatPeerloadIs = `Peerload brings firmware to the devices of a site over its WAN line once,
 and lets them pass it on among themselves.
 `
@@ -103,7 +107,7 @@ and the commands that fetch files through the peers, show what the device
 does, and let other programs of the device share what they download.`,
 		platforms: []string{"amd64", "arm64", "arm", "mipsle"},
 		formats:   []format{deb, rpm, apk, ipk, tgz},
-		depends:   map[format][]string{deb: {"systemd"}, rpm: {"systemd"}},
+		depends:   ofUnits,
 		recommends: map[format][]string{deb: {"ca-certificates"}, rpm: {"ca-certificates"},
 			apk: {"ca-certificates-bundle"}},
 		files: slices.Concat(common("peerload"), []file{
@@ -136,7 +140,7 @@ of devices, determines the load and the settings of each, signs loads, serves
 them over HTTP and TFTP, and stores what devices report.`,
 		platforms: []string{"amd64", "arm64", "arm"},
 		formats:   []format{deb, rpm, apk, tgz},
-		depends:   map[format][]string{deb: {"systemd"}, rpm: {"systemd"}},
+		depends:   ofUnits,
 		recommends: map[format][]string{deb: {"ca-certificates"}, rpm: {"ca-certificates"},
 			apk: {"ca-certificates-bundle"}},
 		files: slices.Concat(common("peerload-server"), []file{
