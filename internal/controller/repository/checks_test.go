@@ -308,9 +308,15 @@ func TestKeysAreKeys(t *testing.T) {
 		k, err := filepath.Glob(filepath.Join(s.Keys, role+".*.pem"))
 		must(t, err)
 		must(t, os.Rename(k[0], k[0]+".away"))
-		if err := s.Repo.RotateKeys(role); !errors.Is(err, repository.ErrKeys) || !strings.Contains(err.Error(), says) {
+		sign := func() error { return s.Repo.RotateKeys(role) }
+		if role != metadata.ROOT {
+			sign = s.Repo.Refresh
+			s.Now = s.Now.Add(300 * 24 * time.Hour) // all is due
+		}
+		if err := sign(); !errors.Is(err, repository.ErrKeys) || !strings.Contains(err.Error(), says) {
 			t.Errorf("without the key of %s: %v", role, err)
 		}
+		s.Now = publisher.Epoch
 		must(t, os.Rename(k[0]+".away", k[0]))
 	}
 }
@@ -348,6 +354,43 @@ func TestRotationRetiresKeys(t *testing.T) {
 		if v, err := s.Device().Version(s.Origin()); err != nil || v != "of "+role {
 			t.Errorf("after the rotation of %s: %q, %v", role, v, err)
 		}
+	}
+}
+
+// TestRotationOfLostKeys: with the root key alone all others can be made anew, and a
+// device that knows the old ones follows. A key that is there and cannot be read is
+// not lost.
+func TestRotationOfLostKeys(t *testing.T) {
+	s := publisher.New(t)
+	s.Firmware("1")
+	device := s.Device()
+	if v, err := device.Version(s.Origin()); err != nil || v != "1" {
+		t.Fatal(v, err)
+	}
+	roles := []string{metadata.TIMESTAMP, metadata.SNAPSHOT, metadata.TARGETS}
+	for _, role := range roles {
+		lost, err := filepath.Glob(filepath.Join(s.Keys, role+".*.pem"))
+		if err != nil || len(lost) != 1 {
+			t.Fatal(lost, err)
+		}
+		if role == metadata.SNAPSHOT { // not lost, and yet of no use
+			must(t, os.Chmod(lost[0], 0o644))
+			if err := s.Repo.RotateKeys(role); !errors.Is(err, repository.ErrKeys) {
+				t.Errorf("a key that others can read: %v", err)
+			}
+		}
+		must(t, os.Remove(lost[0]))
+	}
+	if err := s.Repo.RotateKeys(metadata.SNAPSHOT); !errors.Is(err, repository.ErrKeys) ||
+		!strings.Contains(err.Error(), "role timestamp") {
+		t.Errorf("the timestamp's key is lost, too: %v", err)
+	}
+	for _, role := range roles {
+		must(t, s.Repo.RotateKeys(role))
+	}
+	s.Firmware("2")
+	if v, err := device.Version(s.Origin()); err != nil || v != "2" {
+		t.Errorf("a device that knows the old keys has %q: %v", v, err)
 	}
 }
 

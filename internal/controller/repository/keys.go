@@ -216,12 +216,18 @@ func (r keyring) find(root *metadata.Metadata[metadata.RootType], role string) (
 		}
 	}
 	if role == metadata.ROOT {
-		return nil, fmt.Errorf("%w: %s has no key for role root that the repository's root names; "+
-			"if it is kept offline, put its file root.*.pem back there for as long as this takes", ErrKeys, r.dir)
+		return nil, absentError{fmt.Errorf("%w: %s has no key for role root that the repository's root names; "+
+			"if it is kept offline, put its file root.*.pem back there for as long as this takes", ErrKeys, r.dir)}
 	}
-	return nil, fmt.Errorf("%w: %s has no key for role %s that the repository's root names; "+
-		"give the directory in which this repository's keys were made", ErrKeys, r.dir, role)
+	return nil, absentError{fmt.Errorf("%w: %s has no key for role %s that the repository's root names; "+
+		"give the directory in which this repository's keys were made, or rotate the role if the key is lost",
+		ErrKeys, r.dir, role)}
 }
+
+// absentError says that there is no key, and not that it cannot be read or used.
+type absentError struct{ error }
+
+func (e absentError) Unwrap() error { return e.error }
 
 // names reports whether the root gives the role to the key.
 func names(root *metadata.Metadata[metadata.RootType], role string, k *key) bool {

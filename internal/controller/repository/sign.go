@@ -1,7 +1,9 @@
 package repository
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -75,10 +77,10 @@ func (r *Repository) RotateKeys(role string) error {
 	if err != nil {
 		return err
 	}
-	oldKey, err := r.keys.find(c.root, role)
-	if err != nil {
+	if _, err := r.keys.find(c.root, role); err != nil && !errors.As(err, new(absentError)) {
 		return err
 	}
+	old := slices.Clone(c.root.Signed.Roles[role].KeyIDs)
 	newKey, err := r.keys.create(role)
 	if err != nil {
 		return err
@@ -98,8 +100,10 @@ func (r *Repository) RotateKeys(role string) error {
 	if err := c.root.Signed.AddKey(newKey.public, role); err != nil {
 		return err
 	}
-	if err := c.root.Signed.RevokeKey(oldKey.id, role); err != nil {
-		return err
+	for _, id := range old {
+		if err := c.root.Signed.RevokeKey(id, role); err != nil {
+			return err
+		}
 	}
 	r.nextRoot(c)
 	signers := []*key{rootKey}
@@ -194,14 +198,19 @@ func metaFile(version int64, raw []byte) *metadata.MetaFiles {
 }
 
 // signRole signs a role's file with the role's key, and with the one that is
-// to follow it if a rotation is under way, and writes it.
+// to follow it if a rotation is under way, and writes it. A key that is lost does
+// not keep the one that follows from signing.
 func (r *Repository) signRole(c *catalog, role string, version, max int64) ([]byte, error) {
+	var signers []*key
 	k, err := r.keys.find(c.root, role)
-	if err != nil {
+	next := c.incoming[role]
+	switch {
+	case err == nil:
+		signers = append(signers, k)
+	case next == nil || !errors.As(err, new(absentError)):
 		return nil, err
 	}
-	signers := []*key{k}
-	if next := c.incoming[role]; next != nil {
+	if next != nil {
 		signers = append(signers, next)
 	}
 	var raw []byte
