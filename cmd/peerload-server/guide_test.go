@@ -52,6 +52,14 @@ func TestOperationsGuide(t *testing.T) {
 		"SITE DEVICES WAN LAST-DEVICE CLASSIC-WAN BY-HTTP BY-TFTP LAST-UPGRADE")
 }
 
+// TestKeysGuide likewise of docs/KEYS.md.
+func TestKeysGuide(t *testing.T) {
+	runGuide(t, "../../docs/KEYS.md", 30, "the timestamp key is replaced", "the snapshot key is replaced",
+		"the targets key is replaced", "the root key is replaced",
+		"LOAD PROBLEM edge-1 - edge-2 -", "before/root.json: root version 8",
+		"edge-4 version 1.0: 1 file", "trust-new/root.json: root version 1")
+}
+
 // TestBulkGuide likewise of docs/BULK.md.
 func TestBulkGuide(t *testing.T) {
 	runGuide(t, "../../docs/BULK.md", 30, "phones.csv: 2 rows: 2 created, 0 changed, 0 unchanged, 0 refused",
