@@ -138,7 +138,7 @@ func server() product {
 This is the controller: one program with one data directory. It has the list
 of devices, determines the load and the settings of each, signs loads, serves
 them over HTTP and TFTP, and stores what devices report.`,
-		platforms: []string{"amd64", "arm64", "arm"},
+		platforms: []string{"amd64", "arm64"}, // the queue of its database needs 64 bits
 		formats:   []format{deb, rpm, apk, tgz},
 		depends:   ofUnits,
 		recommends: map[format][]string{deb: {"ca-certificates"}, rpm: {"ca-certificates"},
@@ -164,7 +164,7 @@ func lab() product {
 		long: whatPeerloadIs + `.
 This is the laboratory: it runs whole sites of real devices on one machine,
 in network namespaces, shows what they do, and measures them.`,
-		platforms: []string{"amd64", "arm64", "arm"},
+		platforms: []string{"amd64", "arm64"},
 		formats:   []format{deb, rpm, apk, tgz},
 		depends:   map[format][]string{deb: {"peerload", "peerload-server"}, rpm: {"peerload", "peerload-server"}},
 		files:     common("peerload-lab"),

@@ -26,7 +26,7 @@ var (
 var targets = []target{
 	{arch: "amd64", variant: "GOAMD64=v1", programs: onServers},
 	{arch: "arm64", variant: "GOARM64=v8.0", programs: onServers},
-	{arch: "arm", variant: "GOARM=7", programs: []string{"peerload", "peerload-server"}},
+	{arch: "arm", variant: "GOARM=7", programs: onDevices},
 	{arch: "mipsle", variant: "GOMIPS=softfloat", programs: onDevices},
 }
 
