@@ -105,11 +105,11 @@ func ParseKey(raw []byte) (ed25519.PublicKey, error) {
 	if block == nil || block.Type != "PUBLIC KEY" {
 		return nil, ErrKey
 	}
-	any, err := x509.ParsePKIXPublicKey(block.Bytes)
+	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrKey, err)
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
 	}
-	key, ok := any.(ed25519.PublicKey)
+	key, ok := parsed.(ed25519.PublicKey)
 	if !ok {
 		return nil, ErrKey
 	}
