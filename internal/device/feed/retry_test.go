@@ -108,18 +108,21 @@ func TestAnswersAreTriedAgain(t *testing.T) {
 		way := &sour{began: time.Now(), end: end}
 		d := &done{ch: make(chan string, 1)}
 		f, err := New(Config{State: t.TempDir(), Files: slot.OS{}, Device: one, Do: d.do,
-			Log: slog.New(slog.DiscardHandler), Follow: func(ctx context.Context, _ *Follower) { <-ctx.Done() },
+			Log: slog.New(slog.DiscardHandler), Follow: func(ctx context.Context, f *Follower) {
+				// Not before it runs: an order that was begun before that is begun again.
+				now := time.Now()
+				for _, l := range []order.Line{keyLine(t, first), beatLine(first, now), orderLine(t, first, "o1", now)} {
+					if err := f.take(l, "https://controller"); err != nil {
+						t.Error(err)
+					}
+				}
+				<-ctx.Done()
+			},
 			Controller: func() (Controller, error) {
 				return Controller{URL: "https://controller", Client: &http.Client{Transport: way}, Secret: secret}, nil
 			}})
 		if err != nil {
 			t.Fatal(err)
-		}
-		now := time.Now()
-		for _, l := range []order.Line{keyLine(t, first), beatLine(first, now), orderLine(t, first, "o1", now)} {
-			if err := f.take(l, "https://controller"); err != nil {
-				t.Fatal(err)
-			}
 		}
 		f.Run(ctx)
 		if len(way.tries) != 31 || len(d.ids) != 1 {
