@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the foreign programs that the tests speak with: tftpd-hpa, tftp-hpa,
-# atftp, dnsmasq, nginx, curl, wget, xz, aria2, uftp, PostgreSQL, the shells zsh and fish,
+# atftp, dnsmasq, nginx, curl, wget, xz, aria2, uftp, PostgreSQL, HAProxy, nft, iptables, the
+# shells zsh and fish,
 # and what makes file systems, from the distribution. atftpd conflicts with
 # tftpd-hpa, so atftpd and, where another in.tftpd is installed, tftpd-hpa are
 # unpacked into a directory of their own instead; so is prometheus, of which the
@@ -67,6 +68,8 @@ missing() {
 	have fish || echo fish
 	have_postgres || echo postgresql
 	have haproxy || echo haproxy
+	have nft || echo nftables
+	have iptables || echo iptables
 	have mkfs.ext4 || echo e2fsprogs
 	have mkfs.xfs || echo xfsprogs
 	have mkfs.btrfs || echo btrfs-progs
