@@ -91,10 +91,11 @@ func TestInvariantsCanFail(t *testing.T) {
 		{"counted though not held", "counts", func(s *Sim, sub *Subnet, f *File) {
 			s.At(sec(1), func() { sub.root(f).Task(f).store.drop(2) })
 		}},
-		{"three children", "children in tree", func(_ *Sim, sub *Subnet, _ *File) {
+		{"three children", "children in tree", func(_ *Sim, sub *Subnet, f *File) {
 			bendAll(sub, bent{extra: func(in pdp.Event, out []pdp.Action) []pdp.Action {
 				if a, ok := in.(pdp.Accepted); ok {
-					out = []pdp.Action{pdp.SendFrame{Link: a.Link, Frame: &wire.Welcome{From: sub.devices[0].Peer}}}
+					out = []pdp.Action{pdp.SendFrame{Link: a.Link, Frame: &wire.Welcome{
+						From: sub.devices[0].Peer, Size: f.Size}}}
 				}
 				return out
 			}})
