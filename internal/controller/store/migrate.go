@@ -53,6 +53,9 @@ func Migrate(ctx context.Context, name string, db *sql.DB, target int64) error {
 	if target == 0 {
 		target = newest
 	}
+	if at == target {
+		return nil // and no lock is taken
+	}
 	if _, err := p.UpTo(ctx, target); err != nil {
 		// Another process may have been at it at the same time.
 		if now, again := p.GetDBVersion(ctx); again == nil && now >= target {

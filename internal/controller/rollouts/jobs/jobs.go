@@ -92,16 +92,17 @@ func inQueue() []rivertype.JobState {
 // newest version.
 func Open(ctx context.Context, s domain.Store) (*Queue, error) {
 	q := &Queue{}
-	var plain riverdriver.Driver[*sql.Tx]
+	var plain, reads riverdriver.Driver[*sql.Tx]
 	locked := func(_ context.Context, fn func() error) error { return fn() }
 	switch s := s.(type) {
 	case *sqlite.Store:
-		plain = riversqlite.New(s.Writes)
+		plain, reads = riversqlite.New(s.Writes), riversqlite.New(s.Reads)
 		q.driver = func(context.Context) (riverdriver.Driver[*sql.Tx], func(), error) {
 			return riversqlite.New(s.Writes), func() {}, nil
 		}
 	case *postgres.Store:
 		plain, locked = riverdatabasesql.New(s.Writes), s.Locked
+		reads = plain
 		q.driver = func(ctx context.Context) (riverdriver.Driver[*sql.Tx], func(), error) {
 			listener, err := s.Listener(ctx)
 			if err != nil {
@@ -113,7 +114,7 @@ func Open(ctx context.Context, s domain.Store) (*Queue, error) {
 		return nil, fmt.Errorf("jobs: a store of type %T has no queue", s)
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	if err := migrate(ctx, plain, locked, quiet); err != nil {
+	if err := migrate(ctx, plain, reads, locked, quiet); err != nil {
 		return nil, err
 	}
 	var err error
@@ -123,15 +124,20 @@ func Open(ctx context.Context, s domain.Store) (*Queue, error) {
 	return q, nil
 }
 
-// migrate brings River's tables to the version of this program.
-func migrate(ctx context.Context, d riverdriver.Driver[*sql.Tx],
+// migrate brings River's tables to the version of this program. Where they are, it reads
+// only: a command that shows something does not wait for who writes.
+func migrate(ctx context.Context, d, reads riverdriver.Driver[*sql.Tx],
 	locked func(ctx context.Context, fn func() error) error, log *slog.Logger) error {
-	m, err := rivermigrate.New(d, &rivermigrate.Config{Logger: log})
+	look, err := rivermigrate.New(reads, &rivermigrate.Config{Logger: log})
 	if err != nil {
 		return fmt.Errorf("jobs: %w", err)
 	}
-	if done, err := m.Validate(ctx, nil); err == nil && done.OK {
+	if done, err := look.Validate(ctx, nil); err == nil && done.OK {
 		return nil
+	}
+	m, err := rivermigrate.New(d, &rivermigrate.Config{Logger: log})
+	if err != nil {
+		return fmt.Errorf("jobs: %w", err)
 	}
 	return locked(ctx, func() error {
 		if _, err := m.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {

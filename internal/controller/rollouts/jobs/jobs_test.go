@@ -12,6 +12,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/rollout/keeper"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/freshdb"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
@@ -130,5 +131,39 @@ func TestQueue(t *testing.T) {
 func TestOtherStore(t *testing.T) {
 	if _, err := Open(t.Context(), nil); err == nil {
 		t.Error("it has a queue")
+	}
+}
+
+// TestOpenBesideAWriter: who only looks at a queue does not wait for another process that
+// writes.
+func TestOpenBesideAWriter(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	open := func(busy time.Duration) *sqlite.Store {
+		t.Helper()
+		s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path, Busy: busy})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := open(0)
+	if _, err := Open(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(0) // after River's tables the index of texts is made anew, once
+	defer s.Close()
+	err := s.Update(t.Context(), func(tx domain.Tx) error {
+		if err := tx.Profiles().Put(t.Context(), &domain.Profile{Name: "lobby"}); err != nil {
+			return err
+		}
+		other := open(time.Millisecond)
+		_, err := Open(t.Context(), other)
+		return errors.Join(err, other.Close())
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }

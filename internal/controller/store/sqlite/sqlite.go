@@ -121,25 +121,22 @@ var textIndex = []string{
 // indexTexts makes the index, if it is not there, and fills it anew after a change of the
 // schema or a VACUUM: that may give rows other numbers, by which the index knows them.
 func indexTexts(ctx context.Context, db *sql.DB) error {
+	// Nearly always there is nothing to do, and whoever only reads does not wait for
+	// who writes.
+	if _, filled, err := textsFilled(ctx, db); filled || err != nil {
+		return err
+	}
 	t, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("sqlite: %w", err)
 	}
 	defer t.Rollback() // does nothing after a commit
-	var there, schema, filled int
-	for query, to := range map[string]*int{
-		"SELECT count(*) FROM sqlite_master WHERE name = 'devices_text'": &there,
-		"PRAGMA schema_version": &schema, "PRAGMA user_version": &filled,
-	} {
-		if err := t.QueryRowContext(ctx, query).Scan(to); err != nil {
-			return fmt.Errorf("sqlite: %w", err)
-		}
-	}
-	if there > 0 && schema == filled {
-		return nil
+	there, filled, err := textsFilled(ctx, t)
+	if filled || err != nil {
+		return err
 	}
 	var statements []string
-	if there == 0 {
+	if !there {
 		statements = textIndex
 	}
 	statements = append(slices.Clone(statements), `INSERT INTO devices_text (devices_text) VALUES ('rebuild')`)
@@ -148,6 +145,7 @@ func indexTexts(ctx context.Context, db *sql.DB) error {
 			return fmt.Errorf("sqlite: the index of texts: %w", err)
 		}
 	}
+	var schema int
 	if err := t.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&schema); err != nil {
 		return fmt.Errorf("sqlite: %w", err)
 	}
@@ -157,11 +155,35 @@ func indexTexts(ctx context.Context, db *sql.DB) error {
 	return t.Commit()
 }
 
-// Close implements domain.Store. The write-ahead log stays, and is empty: all is
-// in the database.
+// textsFilled tells whether the index of texts is there, and filled since the last
+// change of the schema.
+func textsFilled(ctx context.Context, db interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}) (there, filled bool, err error) {
+	var tables, schema, at int
+	for query, to := range map[string]*int{
+		"SELECT count(*) FROM sqlite_master WHERE name = 'devices_text'": &tables,
+		"PRAGMA schema_version": &schema, "PRAGMA user_version": &at,
+	} {
+		if err := db.QueryRowContext(ctx, query).Scan(to); err != nil {
+			return false, false, fmt.Errorf("sqlite: %w", err)
+		}
+	}
+	return tables > 0, tables > 0 && schema == at, nil
+}
+
+// Close implements domain.Store. The write-ahead log stays; after the last process it
+// is empty: all is in the database.
 func (s *Store) Close() error {
-	// If it cannot be emptied, it is read at the next start.
-	_, _ = s.Writes.ExecContext(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)")
+	// If it cannot be emptied, because another process is at it, it is read at the
+	// next start.
+	ctx := context.Background()
+	if conn, err := s.Writes.Conn(ctx); err == nil {
+		for _, pragma := range []string{"busy_timeout = 0", "wal_checkpoint(TRUNCATE)"} {
+			_, _ = conn.ExecContext(ctx, "PRAGMA "+pragma)
+		}
+		_ = conn.Close()
+	}
 	return s.DB.Close()
 }
 

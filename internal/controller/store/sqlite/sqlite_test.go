@@ -42,6 +42,30 @@ func TestKeepers(t *testing.T) {
 	})
 }
 
+// TestReadsBesideAWriter: who only reads does not wait for another process that writes,
+// neither at the start nor at the end.
+func TestReadsBesideAWriter(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	s := openAt(t, path)
+	defer s.Close()
+	err := s.Update(t.Context(), func(tx domain.Tx) error {
+		if err := tx.Profiles().Put(t.Context(), &domain.Profile{Name: "lobby"}); err != nil {
+			return err
+		}
+		other, err := Open(t.Context(), Config{Path: path, Busy: time.Millisecond})
+		if err != nil {
+			return err
+		}
+		return errors.Join(other.View(t.Context(), func(tx domain.Tx) error {
+			_, err := tx.Devices().List(t.Context(), domain.DeviceFilter{}, domain.Page{Limit: 1})
+			return err
+		}), other.Close())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestFileIsPrivate: the database and the files beside it are their owner's.
 func TestFileIsPrivate(t *testing.T) {
 	dir := t.TempDir()
