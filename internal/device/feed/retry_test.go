@@ -125,10 +125,10 @@ func TestAnswersAreTriedAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.Run(ctx)
-		if len(way.tries) != 31 || len(d.ids) != 1 {
+		if len(way.tries) < 31 || len(d.ids) != 1 {
 			t.Fatalf("%d tries for %d results", len(way.tries), len(d.ids))
 		}
-		for i, wait := range way.tries[1:] {
+		for i, wait := range way.tries[1:31] { // one more may come as it ends
 			if d := min(firstRetry<<min(i, 20), lastRetry); wait < d/2 || wait >= d/2+d {
 				t.Errorf("try %d comes after %v, want %v to %v", i+2, wait, d/2, d/2+d)
 			}
