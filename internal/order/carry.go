@@ -166,5 +166,9 @@ func ParseCarried(text []byte) (c Carried, err error) {
 	if c.Carrier != "" && !IsDevice(c.Carrier) {
 		return Carried{}, malformed("a carrier that is no device")
 	}
+	// A carrier keeps reports until it hands them over, and counts what they say alone.
+	if r := c.Report; r != nil && (!IsDevice(r.Device) || len(r.Code) != reportCodeSize) {
+		return Carried{}, malformed("a report without a device or a code")
+	}
 	return c, nil
 }

@@ -73,6 +73,9 @@ func (r Reported) Time() time.Time { return time.UnixMilli(r.At).UTC() }
 
 // PackReports writes reports that are handed over together. An error matches ErrMalformed.
 func PackReports(all []Reported) ([]byte, error) {
+	if all == nil {
+		all = []Reported{}
+	}
 	text, err := json.Marshal(all)
 	if err != nil {
 		return nil, malformed("%v", err)
@@ -104,11 +107,34 @@ func UnpackReports(b []byte) (all []Reported, err error) {
 	if len(text) > maxPlainReports {
 		return nil, malformed("more than %d bytes", maxPlainReports)
 	}
-	if err := json.Unmarshal(text, &all); err != nil {
+	return parseReports(text)
+}
+
+// parseReports reads one report after the other: of more than may come, such as millions
+// of empty ones that were packed into little, it makes none.
+func parseReports(text []byte) (all []Reported, err error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if begin, err := d.Token(); err != nil || begin != json.Delim('[') {
+		return nil, malformed("no list of reports: %v", err)
+	}
+	for d.More() {
+		if len(all) == MaxReports {
+			return nil, malformed("more than %d reports", MaxReports)
+		}
+		var r Reported
+		if err := d.Decode(&r); err != nil {
+			return nil, malformed("%v", err)
+		}
+		if len(r.Report) > MaxCarried {
+			return nil, malformed("a report of %d bytes: at most %d", len(r.Report), MaxCarried)
+		}
+		all = append(all, r)
+	}
+	if _, err := d.Token(); err != nil {
 		return nil, malformed("%v", err)
 	}
-	if len(all) > MaxReports {
-		return nil, malformed("%d reports: at most %d", len(all), MaxReports)
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, malformed("something after the reports")
 	}
 	return all, nil
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,6 +83,52 @@ func TestPackReports(t *testing.T) {
 		bytes.Repeat([]byte{'a'}, 9<<20)...), '"')}})
 	if !errors.Is(err, order.ErrMalformed) {
 		t.Errorf("a long one: %d bytes, %v", len(bomb), err)
+	}
+}
+
+// What is packed into little and would be much is refused before it is: millions of
+// reports, and one that no device can hand to a carrier.
+func TestReportBombs(t *testing.T) {
+	for name, text := range map[string]string{
+		"millions":   "[" + strings.Repeat("{},", 2<<20) + "{}]",
+		"a long one": `[{"d":"` + one + `","r":[` + strings.Repeat("{},", order.MaxCarried/3+1) + "{}]}]",
+		"two lists":  "[][]",
+		"no list":    `{"d":"x"}`,
+	} {
+		packed := order.Packed(t, []byte(text))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := order.UnpackReports(packed)
+		runtime.ReadMemStats(&after)
+		if !errors.Is(err, order.ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if made := (after.TotalAlloc - before.TotalAlloc) >> 20; made > 64 {
+			t.Errorf("%s: %d bytes become %d MiB", name, len(packed), made)
+		}
+	}
+}
+
+// A carrier takes no report of nobody, nor one whose parts beside the text are long.
+func TestCarriedReport(t *testing.T) {
+	good, err := order.NewSecret("one").SealReport(one, two, at, []byte(`{"schema":1}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*order.Reported){
+		"as it is": func(*order.Reported) {},
+		"device":   func(r *order.Reported) { r.Device = strings.Repeat("A", 32<<10) },
+		"code":     func(r *order.Reported) { r.Code = make([]byte, 32<<10) },
+	} {
+		r := good
+		change(&r)
+		text, err := order.Carried{Report: &r}.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := order.ParseCarried(text); errors.Is(err, order.ErrMalformed) == (name == "as it is") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
