@@ -82,3 +82,30 @@ func TestSay(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// What a page says itself about a mistake has its Japanese, as what it shows.
+func TestProblems(t *testing.T) {
+	detail := regexp.MustCompile(`Detail:\s+("(?:[^"\\]|\\.)*")`)
+	n := 0
+	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, m := range detail.FindAllStringSubmatch(string(b), -1) {
+			text, wrong := strconv.Unquote(m[1])
+			if wrong != nil {
+				t.Errorf("%s: %s: %v", path, m[1], wrong)
+			}
+			n++
+			// The fields say in the language of the page what is not valid.
+			if text != "validation failed" && !Known("problem "+text) {
+				t.Errorf("%s: no Japanese for the problem %q", path, text)
+			}
+		}
+		return err
+	})
+	if err != nil || n < 10 {
+		t.Fatalf("%d problems, %v", n, err)
+	}
+}
