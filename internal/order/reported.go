@@ -23,10 +23,6 @@ const (
 	maxPlainReports  = 8 << 20
 )
 
-// ReportAhead is how much later than now by the controller's clock a report may have been
-// sealed.
-const ReportAhead = time.Minute
-
 const (
 	forReport      = "peerload report 1\x00"
 	reportCodeSize = 16

@@ -63,7 +63,8 @@ func parseReport(text []byte) (said report.Device, err error) {
 
 // genuineReports are the secrets of the reports that their devices have given to the
 // carrier, and that are newer than what is known; nil for all others, and for all but the
-// first of a device.
+// first of a device. One of the future is none: it would pass for newer than what its
+// device reports meanwhile.
 func (s *Service) genuineReports(ctx context.Context, carrier string, all []order.Reported) ([]*order.Secret, error) {
 	secrets := make([]*order.Secret, len(all))
 	now := s.ctl.Time()
@@ -71,7 +72,7 @@ func (s *Service) genuineReports(ctx context.Context, carrier string, all []orde
 		clear(secrets)
 		seen := map[string]bool{}
 		for i, r := range all {
-			if !order.IsDevice(r.Device) || seen[r.Device] || r.Time().After(now.Add(order.ReportAhead)) {
+			if !order.IsDevice(r.Device) || seen[r.Device] || r.Time().After(now) {
 				continue
 			}
 			secret, known, err := secretOfDevice(ctx, tx, r.Device)

@@ -84,12 +84,21 @@ func TestReports(t *testing.T) {
 		"changed":                     forged,
 		"given to another carrier":    r.reportOf(three, two, now(), idle),
 		"of a device that is unknown": unknown,
-		"of the future":               r.reportOf(three, one, now().Add(2*order.ReportAhead), idle),
+		"of the future":               r.reportOf(three, one, now().Add(2*time.Minute), idle),
 		"that the domain refuses":     r.reportOf(three, one, now(), report.Device{State: "No State"}),
 	} {
 		if got := hand(bad); len(got) != 0 || state(two).Active != "L2" || state(three).Active != "L1" {
 			t.Errorf("a report %s is taken", name)
 		}
+	}
+	ahead := r.reportOf(three, one, now().Add(30*time.Second), report.Device{State: report.StateIdle, Active: "L0"})
+	hand(ahead)
+	r.ahead.Add(int64(time.Second))
+	if got := hand(r.reportOf(three, one, now(), idle)); !got[three] || state(three).Active != "L1" {
+		t.Errorf("taken after a report of the future: %v", got)
+	}
+	if got := hand(ahead); len(got) != 0 || state(three).Active != "L1" {
+		t.Error("a report of the future is taken over a newer one")
 	}
 	if _, err := r.orders.Reports(t.Context(), carrier, []byte("x")); !errors.Is(err, domain.ErrInvalid) {
 		t.Errorf("no reports: %v", err)

@@ -42,15 +42,19 @@ func (f *Follower) stamp() (order.Stamp, bool) {
 	return f.cfg.Stamp(), true
 }
 
-// Report seals a report of this device for a carrier.
+// Report seals a report of this device for a carrier. Without a word of the controller it
+// fails: by a wrong clock, an old report would pass for a new one.
 func (f *Follower) Report(carrier string, report []byte) (order.Reported, error) {
 	c, err := f.cfg.Controller()
 	if err != nil {
 		return order.Reported{}, err
 	}
 	f.mu.Lock()
-	now := f.now()
+	now, unknown := f.now(), f.came.IsZero()
 	f.mu.Unlock()
+	if unknown {
+		return order.Reported{}, errors.New("the controller's time is not known")
+	}
 	return order.NewSecret(c.Secret).SealReport(f.cfg.Device, carrier, now, report)
 }
 

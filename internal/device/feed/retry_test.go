@@ -135,3 +135,28 @@ func TestAnswersAreTriedAgain(t *testing.T) {
 		}
 	})
 }
+
+// TestReportWithoutTime: before the controller has said what time it is, a device seals no
+// report for a carrier: its own clock may be years ahead.
+func TestReportWithoutTime(t *testing.T) {
+	f, err := New(Config{State: t.TempDir(), Files: slot.OS{}, Device: one, Do: (&done{}).do,
+		Log: slog.New(slog.DiscardHandler), Controller: func() (Controller, error) {
+			return Controller{URL: "https://controller", Secret: secret}, nil
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const carrier = "SEP000000000002"
+	if r, err := f.Report(carrier, []byte("{}")); err == nil {
+		t.Errorf("sealed at %v", r.Time())
+	}
+	at := time.Now().Add(-time.Hour)
+	for _, l := range []order.Line{keyLine(t, first), beatLine(first, at)} {
+		if err := f.take(l, "https://controller"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r, err := f.Report(carrier, []byte("{}")); err != nil || r.Time().After(at.Add(30*time.Minute)) {
+		t.Errorf("sealed at %v by a controller's %v: %v", r.Time(), at, err)
+	}
+}
