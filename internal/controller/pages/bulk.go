@@ -412,9 +412,13 @@ func said(v *frame.Visit, c client.DeviceChange) (all parts) {
 
 // template is the one that the path names.
 func template(v *frame.Visit) (t client.Template, err error) {
+	return namedTemplate(v, v.Path("template"))
+}
+
+func namedTemplate(v *frame.Visit, name string) (t client.Template, err error) {
 	all, err := frame.All(v, v.API.Templates, client.Filter{})
 	for _, t := range all {
-		if t.Name == v.Path("template") {
+		if t.Name == name {
 			return t, nil
 		}
 	}
@@ -454,6 +458,11 @@ func saveTemplate(v *frame.Visit, f frame.Form, t client.Template) error {
 			return "", err
 		}
 		name := cmp.Or(t.Name, v.Form("name"))
+		if t.Name == "" {
+			if _, err := namedTemplate(v, name); err == nil {
+				return "", badNumber("name", v.T("There is a template of this name: change that, or choose another name."))
+			}
+		}
 		_, err = v.API.PutTemplate(v.Context(), name, v.Form("note"), change)
 		return frame.At("templates", name), err
 	})

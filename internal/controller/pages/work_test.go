@@ -211,6 +211,8 @@ func TestTemplatePages(t *testing.T) {
 	}
 	b.post("/templates/new", "name", "empty").want(t, 422, "a template says something", `value="empty"`)
 	b.post("/templates/new", "name", "room", "set_site", "Kyoto").want(t, 200, "Kyoto")
+	b.post("/templates/new", "name", "room", "set_site", "Osaka").want(t, 422, "a template of this name", `value="room"`)
+	b.get("/templates/room").want(t, 200, "Kyoto", "!Osaka")
 	b.post("/templates/room/delete").want(t, 200, "!/templates/room\"", "/templates/desk\"")
 	b.get("/templates/room").want(t, 404)
 	v := s.user("viewer")
