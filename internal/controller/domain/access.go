@@ -316,7 +316,9 @@ type Actor struct {
 	User, Account string
 	// From is the address that the actor came from, without a port.
 	From string
-	Role Role
+	// Carried says that From is the address of a device that hands the report of this one over.
+	Carried bool
+	Role    Role
 	// Scopes of a token; nil means all that the role may.
 	Scopes []Scope
 	// Realm is what the actor sees and changes: see Within.

@@ -54,7 +54,7 @@ func (c *Controller) Report(ctx context.Context, a Actor, r report.Device) error
 		return invalid("%.40q is no state", r.State)
 	}
 	ended := clean(&r)
-	return c.reports.write(ctx, c, told{a.Name, a.From, r, ended})
+	return c.reports.write(ctx, c, told{a.Name, a.From, a.Carried, r, ended})
 }
 
 // possible reports whether a device's clock can show that time; "" says that it
@@ -68,8 +68,10 @@ func possible(text string) bool {
 // told is a report of a device, and what has ended there.
 type told struct {
 	device, from string
-	report       report.Device
-	ended        []report.Final
+	// carried says that from is the address of who has handed it over.
+	carried bool
+	report  report.Device
+	ended   []report.Final
 }
 
 // take writes reports into the states and histories of devices, and what ended into
@@ -107,7 +109,11 @@ func (c *Controller) take(ctx context.Context, tx Tx, all []told) (errs []error,
 					return nil, err
 				}
 			}
-			s.Site = where.At(t.from)
+			at := where.At(t.from)
+			if t.carried && heard && s.From != "" && s.Site == at {
+				t.from = s.From // its own, as far as is known: it has not gone to another site
+			}
+			s.Site = at
 		}
 		if err := c.tally(ctx, tx, siteOf(d, s), t.device, t.ended); err != nil {
 			return nil, err

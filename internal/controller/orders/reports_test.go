@@ -108,6 +108,30 @@ func TestReports(t *testing.T) {
 	}
 }
 
+// TestReportsAddress: a device keeps its own address where another one of its site hands
+// its report over, and no change of it stands in its history.
+func TestReportsAddress(t *testing.T) {
+	r := newRig(t)
+	carrier, own := r.device(one), r.device(two)
+	carrier.From, own.From = "10.0.0.7", "10.0.0.5"
+	if err := r.ctl.Report(t.Context(), own, report.Device{Schema: report.Schema, State: report.StateIdle}); err != nil {
+		t.Fatal(err)
+	}
+	r.ahead.Add(int64(2 * time.Second))
+	packed, err := order.PackReports([]order.Reported{
+		r.reportOf(two, one, r.ctl.Time(), report.Device{State: report.StateIdle, Active: "L1"})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if acks, err := r.orders.Reports(t.Context(), carrier, packed); err != nil || len(acks.Acks) != 1 {
+		t.Fatalf("%+v, %v", acks, err)
+	}
+	row, err := r.ctl.Device(t.Context(), r.root, two)
+	if err != nil || row.State.Last.Active != "L1" || row.State.From != own.From {
+		t.Errorf("%+v, %v", row.State, err)
+	}
+}
+
 // FuzzReport: what is read as a report can be written and read again.
 func FuzzReport(f *testing.F) {
 	f.Add([]byte(`{"schema":1,"state":"idle","files":[{"file":"a"}]}`))
