@@ -418,3 +418,89 @@ func TestMonitoring(t *testing.T) {
 		}
 	}
 }
+
+// twoBoxes stand for the boxes of docs/SITE.md: two directories, and two addresses of
+// this host. What a box has by itself, such as its MAC address, the environment says
+// here, and scp copies to the other directory.
+const twoBoxes = `
+mkdir a b; root=$PWD; started=
+trap 'kill $started; wait' EXIT
+scp() { cp -r "$2" "$root/b"; }
+box() {
+	cd "$root/$1"
+	export PEERLOAD_MAC=02:00:00:00:00:0$2 PEERLOAD_ADDRESS=127.68.NET.$2/8 PEERLOAD_PORT=PORT PEERLOAD_PAGE_ADDRESS=$3
+}
+both() { peerload-server device list | grep -c "$1" | grep -q 2; }
+await() {
+	n=0
+	until "$@" > /dev/null 2>&1; do
+		n=$((n+1))
+		[ $n -lt 400 ] || { tail -n 20 "$root"/*/*.out; exit 99; }
+		sleep 0.05
+	done
+}
+`
+
+// onBoxes makes a script of the blocks of docs/SITE.md. Each begins with the boxes on
+// which it runs; what goes on running there does so in the background.
+func onBoxes(t *testing.T, guide string, pages []string) string {
+	t.Helper()
+	script := strings.NewReplacer("NET", fmt.Sprint(os.Getpid()%250), "PORT", fmt.Sprint(20000+os.Getpid()%20000)).
+		Replace(twoBoxes)
+	boxes := map[string]string{"A": "box a 5 " + pages[0] + "\n", "B": "box b 6 " + pages[1] + "\n"}
+	blocks := regexp.MustCompile("(?s)```sh\n# on (A|A and B)\n(.*?)```").FindAllStringSubmatch(guide, -1)
+	if len(blocks) < 8 || len(blocks) != strings.Count(guide, "```sh\n") {
+		t.Fatalf("%d blocks say on which boxes they run", len(blocks))
+	}
+	goesOn := regexp.MustCompile("(?m)^((?:peerload-server serve|peerload agent) .*)$")
+	for i, b := range blocks {
+		commands := goesOn.ReplaceAllString(b[2], fmt.Sprintf("$1 > %d.out 2>&1 & started=\"$$started $$!\"", i))
+		for on := range strings.SplitSeq(b[1], " and ") {
+			script += boxes[on] + commands
+		}
+	}
+	return script
+}
+
+// TestSiteGuide runs the commands of docs/SITE.md in one shell, with a controller and two
+// agents. It waits where a person would.
+func TestSiteGuide(t *testing.T) {
+	foreign.Program(t, "curl")
+	text, err := os.ReadFile("../../docs/SITE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	guide := string(text)
+	install := regexp.MustCompile("```go-install\ngo install (.*)\n```").FindStringSubmatch(guide)
+	if install == nil {
+		t.Fatal("the guide does not say how the programs are installed")
+	}
+	for folder := range strings.FieldsSeq(install[1]) {
+		if _, err := os.Stat("../../" + folder + "/main.go"); err != nil {
+			t.Error(err)
+		}
+	}
+	pages := []string{free(t), free(t)}
+	const list = "peerload-server device list\n"
+	script := onBoxes(t, strings.NewReplacer("10.0.0.5:8443", free(t), "10.0.0.5:6970", free(t), "10.0.0.0/24",
+		"127.0.0.0/8", "export PEERLOAD_DATA", "await grep setup 0.out\nexport PEERLOAD_DATA", list+"```",
+		"await both SEP\n"+list+"```", list+"peerload-server report", "await both edge-1\n"+list+
+			"peerload-server report", "127.0.0.1:8090", "$PEERLOAD_PAGE_ADDRESS").Replace(guide), pages)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-e", "-u", "-c", script)
+	cmd.Dir, cmd.WaitDelay = t.TempDir(), 10*time.Second
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that its trap ends the others
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(program(t, "peerload-server"))+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, want := range []string{`of 2: done 2`, `edge-1 +2 +0 .* MB saved, [1-9]`,
+		`app\.bin +done +root +server `, `app\.bin +done +leaf +peer `, `this device is the root of the file`,
+		`It came from a peer`, `"active":`, `app\.bin`} {
+		if !regexp.MustCompile(want).Match(out) {
+			t.Errorf("the guide's commands do not print %s:\n%s", want, out)
+		}
+	}
+}
