@@ -69,6 +69,14 @@ func TestBulkGuide(t *testing.T) {
 		"all.csv: 4 rows: 0 created, 0 changed, 4 unchanged, 0 refused")
 }
 
+// TestPhonesGuide likewise of docs/PHONES.md.
+func TestPhonesGuide(t *testing.T) {
+	t.Setenv("PATH", os.Getenv("PATH")+":"+filepath.Dir(foreign.Program(t, "dnsmasq")))
+	runGuide(t, "../../docs/PHONES.md", 18, "syntax check OK", "SIP41.9-4-2 is known, unsigned, for CP-7941G",
+		"<loadInformation model=\"Cisco IP Phone 7941\">SIP41.9-4-2</loadInformation>",
+		"<peerFirmwareSharing>1</peerFirmwareSharing>", "jar41.sbn\r\ncnu41.sbn", "<loadServer>10.1.0.9</loadServer>")
+}
+
 // runGuide runs the commands of a document, at least so many, in one shell, and
 // looks for what they print.
 func runGuide(t *testing.T, document string, least int, prints ...string) {
@@ -78,7 +86,8 @@ func runGuide(t *testing.T, document string, least int, prints ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	guide := strings.NewReplacer("127.0.0.1:8443", free(t), "127.0.0.1:6970", free(t)).Replace(string(text))
+	guide := strings.NewReplacer("127.0.0.1:8443", free(t), "127.0.0.1:6970", free(t),
+		"127.0.0.1:6969", free(t)).Replace(string(text))
 	var lines []string
 	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(guide, -1) {
 		lines = append(lines, strings.Split(strings.TrimSpace(block[1]), "\n")...)
