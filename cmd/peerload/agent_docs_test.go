@@ -3,8 +3,10 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,6 +56,53 @@ func TestAgentGuide(t *testing.T) {
 	if err != nil || len(f.Others) > 0 || f.Levels.Profile[policy.LoadServer] != "10.0.0.7" ||
 		f.Levels.Device[policy.WANLimit] != "48k" {
 		t.Errorf("%+v, %v", f, err)
+	}
+}
+
+// TestOpenWrtGuide: what the commands of docs/OPENWRT.md set reaches the agent by way of
+// the init script, and is valid there.
+func TestOpenWrtGuide(t *testing.T) {
+	text := func(name string) string {
+		b, err := os.ReadFile("../../" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	config := text("packaging/device/openwrt/peerload.config")
+	script := text("internal/packaging/testdata/openwrt.sh") +
+		strings.TrimPrefix(text("packaging/device/openwrt/peerload.init"), "#!/bin/sh /etc/rc.common\n")
+	for _, m := range regexp.MustCompile(`(?m)^\toption (\w+) '(.*)'$`).FindAllStringSubmatch(config, -1) {
+		script += "uci set peerload.agent." + m[1] + "=" + m[2] + "\n"
+	}
+	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(text("docs/OPENWRT.md"), -1)
+	if len(blocks) < 2 {
+		t.Fatalf("only %d blocks", len(blocks))
+	}
+	for _, b := range blocks {
+		for _, m := range regexp.MustCompile(`peerload\.agent\.(\w+)=`).FindAllStringSubmatch(b[1], -1) {
+			if !strings.Contains(config, "option "+m[1]+" '") && !strings.Contains(config, "list "+m[1]+" '") {
+				t.Errorf("the configuration has no option %s", m[1])
+			}
+		}
+		script += strings.ReplaceAll(b[1], "/etc/init.d/peerload restart", "start_service")
+	}
+	out, err := exec.Command("/bin/sh", "-ec", script).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	env := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^env (PEERLOAD_\w+)=(.*)$`).FindAllStringSubmatch(string(out), -1) {
+		env[m[1]] = m[2]
+	}
+	c, _, err := agent.Load(agent.Sources{Path: t.TempDir(),
+		Env: func(name string) (string, bool) { v, ok := env[name]; return v, ok }})
+	if err != nil {
+		t.Fatalf("%v, with %q", err, env)
+	}
+	if c.State != "/srv/peerload" || c.Interface != "br-lan" || len(c.Servers) != 2 ||
+		!slices.Equal(c.Leases, []string{"/var/run/peerload/dhcp.env"}) {
+		t.Errorf("the agent is told %+v", c)
 	}
 }
 

@@ -145,30 +145,12 @@ func unzip(t *testing.T, b []byte) []byte {
 	return out
 }
 
-// openWrt stands for the functions that OpenWrt gives to a script of /etc/init.d. It
-// prints what is asked of procd.
-const openWrt = `
-config_load() { :; }
-config_get() { eval "$1=\${uci_$3}"; }
-config_get_bool() { eval "$1=\${uci_$3:-$4}"; }
-config_list_foreach() {
-	local callback=$3 entry
-	eval "eval set -- \"\$list_$2\""
-	for entry in "$@"; do $callback "$entry"; done
-}
-procd_open_instance() { :; }
-procd_close_instance() { :; }
-procd_set_param() { echo "$*"; }
-procd_append_param() { echo "$*"; }
-mkdir() { :; }
-`
-
 // TestOpenWrt: the options of UCI become the agent's, and an agent that nobody has
 // enabled does not start.
 func TestOpenWrt(t *testing.T) {
 	start := func(options string) string {
 		t.Helper()
-		script := openWrt + options + "\n" + strings.Join(strings.Split(read(t,
+		script := read(t, "internal/packaging/testdata/openwrt.sh") + options + "\n" + strings.Join(strings.Split(read(t,
 			"packaging/device/openwrt/peerload.init"), "\n")[1:], "\n") + "\nstart_service\n"
 		out, err := exec.Command("/bin/sh", "-ec", script).CombinedOutput()
 		if err != nil {
