@@ -3,6 +3,7 @@ package docs_test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -62,4 +63,122 @@ func uneven(text string) (rows []string) {
 		}
 	}
 	return rows
+}
+
+// TestGlossary: each term is there once, in order, and the section that it leads to has
+// the word; the main terms of PROTOCOL.md and ARCHITECTURE.md are all there.
+func TestGlossary(t *testing.T) {
+	rows := parse(page(t, "GLOSSARY.md")).tables["Glossary/term"]
+	var terms []string
+	for _, row := range rows {
+		terms = append(terms, strings.ToLower(row[0]))
+		link := regexp.MustCompile(`^\[\w+\]\((.*\.md)(?:#(.*))?\)$`).FindStringSubmatch(row[len(row)-1])
+		if len(row) != 3 || row[1] == "" || link == nil {
+			t.Errorf("not a term, what it means and a link: %q", row)
+			continue
+		}
+		text, ok := section(page(t, link[1]), link[2])
+		if !ok {
+			t.Errorf("%s leads to %s#%s, which is not there", row[0], link[1], link[2])
+		} else if !hasWord(text, row[0]) {
+			t.Errorf("%s#%s does not speak of %q", link[1], link[2], row[0])
+		}
+	}
+	if len(terms) < 60 || !slices.IsSorted(terms) || len(slices.Compact(slices.Clone(terms))) != len(terms) {
+		t.Errorf("%d terms, which should be in order and once: %q", len(terms), terms)
+	}
+	for _, term := range mainTerms(t) {
+		if !slices.Contains(terms, term) {
+			t.Errorf("GLOSSARY.md lacks %q", term)
+		}
+	}
+}
+
+func page(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// mainTerms are what PROTOCOL.md sets off where it introduces itself, in its first section
+// and among the states of the election, its datagrams, and the words of ARCHITECTURE.md.
+func mainTerms(t *testing.T) (terms []string) {
+	t.Helper()
+	text := page(t, "PROTOCOL.md")
+	scope, _ := section(text, "1-scope-and-identities")
+	introduction, _, _ := strings.Cut(text, "\n1. [")
+	_, states, _ := strings.Cut(text, "\n**States.** ")
+	states, _, _ = strings.Cut(states, "\n\n")
+	for _, m := range regexp.MustCompile(`\*+([A-Za-z][a-z ]+)\*+`).FindAllStringSubmatch(introduction+scope+states, -1) {
+		terms = append(terms, strings.ToLower(m[1]))
+	}
+	for _, m := range datagrams {
+		terms = append(terms, strings.ToLower(nameOf(m)))
+	}
+	words := page(t, "../ARCHITECTURE.md")
+	path := parse(words).tables["One path, seven words/word"]
+	for _, row := range path {
+		terms = append(terms, row[0])
+	}
+	_, others, _ := strings.Cut(words, "Other terms are common in the field: ")
+	others, _, _ = strings.Cut(others, ".\n")
+	others = regexp.MustCompile(`\([^)]*\)`).ReplaceAllString(strings.ReplaceAll(others, "\n", " "), "")
+	for term := range strings.SplitSeq(others, ",") {
+		terms = append(terms, strings.TrimSpace(term))
+	}
+	if len(terms) < 35 || len(path) != 7 {
+		t.Fatalf("only these main terms were found: %q", terms)
+	}
+	return terms
+}
+
+// section is the part of a document below a heading, by the heading's anchor; all of the
+// document without one.
+func section(text, anchor string) (string, bool) {
+	if anchor == "" {
+		return text, true
+	}
+	depth := 0
+	var in []string
+	for line := range strings.SplitSeq(text, "\n") {
+		if n := len(line) - len(strings.TrimLeft(line, "#")); n > 0 && strings.HasPrefix(line[n:], " ") {
+			if depth > 0 && n <= depth {
+				break
+			}
+			name := regexp.MustCompile(`[^\w\s-]`).ReplaceAllString(strings.ToLower(line[n+1:]), "")
+			if strings.ReplaceAll(name, " ", "-") == anchor {
+				depth = n
+			}
+		}
+		if depth > 0 {
+			in = append(in, line)
+		}
+	}
+	return strings.Join(in, "\n"), depth > 0
+}
+
+// hasWord reports whether a text has a word, also at the beginning of a longer form.
+func hasWord(text, word string) bool {
+	text = strings.Join(strings.Fields(text), " ")
+	return regexp.MustCompile(`(?i)\b` + regexp.QuoteMeta(word)).MatchString(text)
+}
+
+// TestSection shows what a section is, and what a word in it.
+func TestSection(t *testing.T) {
+	const text = "# A\none\n## B, and c\ntwo\nwords here\n### D\nthree\n## E\nfour\n"
+	for anchor, want := range map[string]string{"b-and-c": "## B, and c\ntwo\nwords here\n### D\nthree",
+		"d": "### D\nthree", "e": "## E\nfour\n", "": text} {
+		if got, ok := section(text, anchor); got != want || !ok {
+			t.Errorf("%q: %q, %v", anchor, got, ok)
+		}
+	}
+	if got, ok := section(text, "f"); ok {
+		t.Errorf("a section that is not there: %q", got)
+	}
+	if !hasWord(text, "Two word") || hasWord(text, "ords") {
+		t.Error("words are not told apart")
+	}
 }
