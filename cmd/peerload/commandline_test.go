@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -59,4 +60,29 @@ func answer(t *testing.T, args []string) string {
 		text += "standard error:\n" + stderr.String()
 	}
 	return text + fmt.Sprintf("exit status %d\n\n", c.ProcessState.ExitCode())
+}
+
+// TestTroubleshootingCommands: the commands that docs/TROUBLESHOOTING.md tells to run
+// are there, with their flags.
+func TestTroubleshootingCommands(t *testing.T) {
+	b, err := os.ReadFile("../../docs/TROUBLESHOOTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)(?:^|`)peerload ([^`\n]+)").FindAllStringSubmatch(string(b), -1) {
+		if m[1] == "help COMMAND" || seen[m[1]] {
+			continue
+		}
+		seen[m[1]] = true
+		if out, code := run(t, nil, append(strings.Fields(m[1]), "--help")...); code != exitOK {
+			t.Errorf("peerload %s --help: status %d, %s", m[1], code, out)
+		}
+	}
+	if len(seen) < 7 {
+		t.Errorf("only %v", seen)
+	}
+	if _, code := run(t, nil, "explian", "--help"); code == exitOK {
+		t.Error("a command that is not there has help")
+	}
 }

@@ -142,7 +142,7 @@ func checkNet(ctx context.Context, cfg agent.Config) []doctor.Finding {
 	defer s.Close()
 	out := []doctor.Finding{doctor.Found(doctor.Say("address %s", "アドレス%s", s.Addr().Addr()))}
 	for _, w := range s.Warnings() {
-		out = append(out, doctor.Warning(doctor.Say("%s", "アドレス: %s", w),
+		out = append(out, doctor.Warning(doctor.Say("address: %s", "アドレス: %s", w),
 			doctor.Say("check the prefix of the address", "アドレスのプレフィックス長を確認してください")))
 	}
 	if s.Addr().Port() != port || s.TCPPort() != port {
