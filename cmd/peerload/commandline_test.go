@@ -2,13 +2,22 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/peerload/peerload/internal/testkit/golden"
 	"github.com/peerload/peerload/internal/version"
@@ -84,5 +93,131 @@ func TestTroubleshootingCommands(t *testing.T) {
 	}
 	if _, code := run(t, nil, "explian", "--help"); code == exitOK {
 		t.Error("a command that is not there has help")
+	}
+}
+
+// schema reads a schema of docs/schema, or a part of one.
+func schema(t *testing.T, name string) *jsonschema.Schema {
+	t.Helper()
+	s, err := jsonschema.NewCompiler().Compile("../../docs/schema/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// fits says whether a text is JSON of a schema.
+func fits(s *jsonschema.Schema, text []byte) error {
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	return s.Validate(v)
+}
+
+// TestSchemaOfEvents: what a real run prints, and how it ends, is what docs/schema says.
+func TestSchemaOfEvents(t *testing.T) {
+	t.Parallel()
+	body := bytes.Repeat([]byte("firmware"), 1<<14)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/app.bin" {
+			http.NotFound(w, r)
+			return
+		}
+		http.ServeContent(w, r, "app.bin", time.Time{}, bytes.NewReader(body))
+	}))
+	defer srv.Close()
+	sum := sha256.Sum256(body)
+	events, statuses := schema(t, "event.json"), schema(t, "status.json")
+	exits := schema(t, "exit-statuses.json#/$defs/peerload")
+	for n, c := range []struct {
+		path, sum string
+		code      int
+	}{
+		{"/app.bin", hex.EncodeToString(sum[:]), exitOK}, {"/app.bin", strings.Repeat("1", 64), exitVerify},
+		{"/none", strings.Repeat("1", 64), exitNotFound},
+	} {
+		dir := t.TempDir()
+		cmd := command(nil, "get", srv.URL+c.path, "--sha256", c.sum, "--json", "-v", "--state", dir, "--linger", "0s",
+			"--no-sync", "--address", fmt.Sprintf("127.98.0.%d/8", n+1), "-o", filepath.Join(dir, "out"))
+		out, _ := cmd.Output()
+		code := cmd.ProcessState.ExitCode()
+		if err := fits(exits, fmt.Append(nil, code)); code != c.code || err != nil {
+			t.Fatalf("%s: status %d, want %d: %v\n%s", c.path, code, c.code, err, out)
+		}
+		lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
+		if len(lines) < 3 {
+			t.Errorf("%s: only %s", c.path, out)
+		}
+		for _, line := range lines {
+			if err := fits(events, line); err != nil {
+				t.Errorf("%s: %s\n%v", c.path, line, err)
+			}
+		}
+		text, code := run(t, nil, "status", "--json", "--state", dir)
+		if err := fits(statuses, []byte(text)); code != exitOK || err != nil {
+			t.Errorf("%s: status %d: %s\n%v", c.path, code, text, err)
+		}
+	}
+	for text, s := range map[string]*jsonschema.Schema{
+		`{"schema":1,"time":"","event":"lunch","device":""}`:  events,
+		`{"schema":2,"time":"","event":"start","device":""}`:  events,
+		`{"schema":1,"time":"","event":"start","device":5}`:   events,
+		`{"schema":1,"time":"","event":"start"}`:              events,
+		`{"schema":1,"processes":[{"schema":1,"pid":"one"}]}`: statuses,
+		`1`: exits,
+	} {
+		if fits(s, []byte(text)) == nil {
+			t.Errorf("%s is taken", text)
+		}
+	}
+}
+
+// TestSchemaOfReports: what a real agent sends to its controller is what docs/schema says.
+func TestSchemaOfReports(t *testing.T) {
+	t.Parallel()
+	sent := make(chan []byte, 16)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch body, _ := io.ReadAll(r.Body); {
+		case strings.HasSuffix(r.URL.Path, "/check-in"):
+			select {
+			case sent <- body:
+			default:
+			}
+		case strings.HasSuffix(r.URL.Path, ".cnf.xml"):
+			_, _ = io.WriteString(w, `<Default><loadInformation model="CP-7961G">L1</loadInformation></Default>`)
+		case strings.HasSuffix(r.URL.Path, "/enrol"):
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	defer srv.Close()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "token"), "site-key\n")
+	cmd := command(nil, "agent", "--server", srv.URL, "--controller", srv.URL, "--token-file", filepath.Join(dir, "token"),
+		"--mac", "02:00:00:00:98:01", "--model", "CP-7961G", "--address", "127.98.1.1/8", "--check-in", "1s",
+		"--state", filepath.Join(dir, "state"), "--trust", filepath.Join(dir, "trust"))
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s, failed := schema(t, "device.json"), false
+	for n := 0; n < 4 && !failed; n++ {
+		select {
+		case b := <-sent:
+			if err := fits(s, b); err != nil {
+				t.Errorf("%s\n%v", b, err)
+			}
+			failed = bytes.Contains(b, []byte(`"failures"`))
+		case <-t.Context().Done():
+		}
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); !failed {
+		t.Errorf("no failure was reported: %v\n%s", err, log.Bytes())
+	}
+	if fits(s, []byte(`{"schema":1,"time":"","state":"asleep"}`)) == nil {
+		t.Error("a state that is none is taken")
 	}
 }
