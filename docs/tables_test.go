@@ -182,3 +182,30 @@ func TestSection(t *testing.T) {
 		t.Error("words are not told apart")
 	}
 }
+
+// TestComparison: the figures of COMPARISON.md are those of RESULTS.md.
+func TestComparison(t *testing.T) {
+	read := func(name string) document {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return parse(string(b))
+	}
+	// The first two tables: the last device, and the bytes over the WAN.
+	all := read("RESULTS.md").tables["Beside other ways/way"]
+	compared := read("COMPARISON.md")
+	ways := slices.IndexFunc(all[1:], func(r []string) bool { return r[0] == all[0][0] }) + 1
+	if ways < 6 || len(all) < 2*ways {
+		t.Fatalf("RESULTS.md has %d ways in %d rows", ways, len(all))
+	}
+	for i, name := range []string{"last device / bound", "bytes over the WAN / size"} {
+		var want [][]string
+		for _, r := range all[i*ways : (i+1)*ways] {
+			want = append(want, []string{r[0], r[1], r[3], r[6]}) // wan20, lan, lossy
+		}
+		if have := compared.tables["Figures/"+name]; !slices.EqualFunc(have, want, slices.Equal) {
+			t.Errorf("COMPARISON.md has of %s\n%q\nRESULTS.md\n%q", name, have, want)
+		}
+	}
+}
