@@ -169,11 +169,11 @@ func (t *Placer) complain(now time.Duration, x *member, m *wire.Ask) {
 		return // it comes back for what was altered on its way
 	}
 	if m.Reason == wire.ReasonYields {
-		if y := t.members[m.Failed]; y != nil {
-			y.yields = true // its own word may come later
-		}
 		for _, s := range concerned(m) {
-			if n := &x.nodes[s]; n.parent == m.Failed {
+			if n := &x.nodes[s]; n.parent == m.Failed { // else it cannot know
+				if y := t.members[m.Failed]; y != nil {
+					y.yields = true // its own word may come later
+				}
 				n.parent, n.seeks = wire.Peer{}, false
 			}
 		}

@@ -330,6 +330,11 @@ func TestYields(t *testing.T) {
 	if got, ok := p.Successor(time.Second); !ok || got != peer(1) {
 		t.Errorf("successor %v, %v", got, ok)
 	}
+	// Nobody says so of a device that is not his parent.
+	said(p, time.Second, 5, &wire.Ask{Failed: peer(1), Reason: wire.ReasonYields})
+	if got, ok := p.Successor(time.Second); !ok || got != peer(1) {
+		t.Errorf("successor %v, %v, after a stranger's word", got, ok)
+	}
 	// A parent that sent a child away for this reason yields before its own word comes.
 	said(p, time.Second, 2, &wire.Ask{Failed: peer(1), Reason: wire.ReasonYields})
 	if got, ok := p.Successor(time.Second); !ok || got == peer(1) || got == peer(0) {
