@@ -146,12 +146,12 @@ func TestFalseSize(t *testing.T) {
 					}
 					srv := &falseSize{file: func(string) []byte { return c.body }, told: func(int) int { return c.told },
 						honest: c.honest}
+					if n > 1 {
+						srv.pause = time.Millisecond
+					}
 					args := []string{"tftp://" + srv.serve(t) + "/app.bin", how}
 					if how == "--sha256" {
 						args = append(args, shaOf(c.body))
-					}
-					if n > 1 {
-						srv.pause = time.Millisecond
 					}
 					s := newSite(t)
 					ds := s.start(n, args...)
