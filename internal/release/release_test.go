@@ -74,7 +74,8 @@ func TestStandIn(t *testing.T) {
 	}
 }
 
-// repository is a clone of this tree with a tag of a version, and a key.
+// repository is a clone of this tree with two commits more, of which the last has a tag
+// of a version, and a key. This tree may have a tag itself, and no history.
 func repository(t *testing.T, tag string) (dir, key string, public ed25519.PublicKey) {
 	t.Helper()
 	ctx := t.Context()
@@ -86,7 +87,9 @@ func repository(t *testing.T, tag string) (dir, key string, public ed25519.Publi
 		t.Fatal(err)
 	}
 	dir = filepath.Join(t.TempDir(), "clone")
-	git(t, ".", "clone", "--quiet", root, dir)
+	git(t, ".", "clone", "--quiet", "--no-tags", root, dir)
+	commit := []string{"-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "x"}
+	git(t, dir, append(commit, "--allow-empty")...)
 	log := filepath.Join(dir, "CHANGELOG.md")
 	raw, err := os.ReadFile(log)
 	if err != nil {
@@ -95,7 +98,7 @@ func repository(t *testing.T, tag string) (dir, key string, public ed25519.Publi
 	if err := os.WriteFile(log, append(raw, "\n## ["+tag[1:]+"] - 2026-01-02\n"...), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	git(t, dir, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-a", "-m", "x")
+	git(t, dir, append(commit, "-a")...)
 	git(t, dir, "tag", tag)
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
