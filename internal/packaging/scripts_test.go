@@ -1,0 +1,53 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// act runs a script of a package with args. dir stands for /etc/peerload and for the
+// directory by which systemd shows that it runs; the programs that would change this
+// system print what they were asked for instead. It returns what was printed.
+func act(t *testing.T, dir, script string, args ...string) string {
+	t.Helper()
+	programs := t.TempDir()
+	for _, p := range []string{"deb-systemd-helper", "deb-systemd-invoke", "systemctl", "systemd-sysusers",
+		"systemd-tmpfiles", "chgrp"} {
+		does := "#!/bin/sh\necho " + p + ` "$@"` + "\n"
+		if p == "chgrp" {
+			does += `ls "$2"` + "\n" // it fails without the file
+		}
+		if err := os.WriteFile(filepath.Join(programs, p), []byte(does), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	body := strings.NewReplacer("/run/systemd/system", dir, "/etc/peerload", dir, ">/dev/null", "").
+		Replace(read(t, script))
+	cmd := exec.Command("/bin/sh", append([]string{"-c", body, script}, args...)...)
+	cmd.Env = []string{"PATH=" + programs + ":/usr/bin:/bin", "LC_ALL=C"}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%s %s: %v\n%s", script, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// TestConfigurationIsGone: whoever has removed the controller's configuration can
+// install and upgrade it all the same.
+func TestConfigurationIsGone(t *testing.T) {
+	for script, args := range map[string][]string{"deb.postinst": {"configure", "0.0.1"}, "rpm.post": {"2"}} {
+		dir := t.TempDir()
+		script = "packaging/server/scripts/" + script
+		if said := act(t, dir, script, args...); strings.Contains(said, "chgrp") {
+			t.Errorf("%s: without the file it says\n%s", script, said)
+		}
+		file := filepath.Join(dir, "peerload-server.env")
+		write(t, file, "")
+		if said := act(t, dir, script, args...); !strings.Contains(said, "chgrp peerload "+file+"\n") {
+			t.Errorf("%s: the controller's group cannot read the file:\n%s", script, said)
+		}
+	}
+}
