@@ -51,3 +51,25 @@ func TestConfigurationIsGone(t *testing.T) {
 		}
 	}
 }
+
+// TestRemovalStops: no unit goes on without its program, which a socket would start
+// again and again.
+func TestRemovalStops(t *testing.T) {
+	for _, name := range units(t) {
+		unit := filepath.Base(name)
+		if strings.Contains(unit, "@") { // one for each connection, which ends by itself
+			continue
+		}
+		scripts := filepath.Join(filepath.Dir(name), "scripts")
+		for script, last := range map[string]string{"deb.prerm": "remove", "rpm.preun": "0"} {
+			if said := act(t, t.TempDir(), filepath.Join(scripts, script), last); !strings.Contains(said, unit) {
+				t.Errorf("%s: %s does not stop it:\n%s", unit, script, said)
+			}
+		}
+		for script, more := range map[string]string{"deb.prerm": "upgrade", "rpm.preun": "1"} {
+			if said := act(t, t.TempDir(), filepath.Join(scripts, script), more); said != "" {
+				t.Errorf("%s: an upgrade stops it in %s:\n%s", unit, script, said)
+			}
+		}
+	}
+}
