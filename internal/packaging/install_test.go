@@ -68,8 +68,9 @@ func TestDebian(t *testing.T) {
 	kept()
 	enter(`dpkg -r peerload-lab peerload peerload-server
 		test ! -e /usr/bin/peerload -a ! -e /usr/bin/peerload-server
-		! systemctl is-active peerload-server
-		! systemctl is-active peerload-agent`)
+		for unit in peerload-server.service peerload-agent.service peerload-hook.socket; do
+			if systemctl is-active $unit; then exit 1; fi
+		done`)
 	off()
 	kept()
 
