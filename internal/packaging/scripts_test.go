@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -70,6 +72,31 @@ func TestRemovalStops(t *testing.T) {
 			if said := act(t, t.TempDir(), filepath.Join(scripts, script), more); said != "" {
 				t.Errorf("%s: an upgrade stops it in %s:\n%s", unit, script, said)
 			}
+		}
+	}
+}
+
+// TestConfirmRefuses: a device whose load was not installed by the hook beside it does
+// not confirm it, also where the process that asks cannot be seen.
+func TestConfirmRefuses(t *testing.T) {
+	state := t.TempDir()
+	if err := os.Mkdir(filepath.Join(state, "slots"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("a", filepath.Join(state, "slots", "current")); err != nil {
+		t.Fatal(err)
+	}
+	for what, flags := range map[string]uintptr{"seen": 0, "not seen": syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID} {
+		cmd := exec.Command("/bin/sh", filepath.Join(root, "packaging/self-upgrade/peerload-confirm"))
+		cmd.Env = []string{"PATH=/usr/bin:/bin", "PEERLOAD_STATE=" + state}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags} // its parent is outside
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		switch {
+		case err != nil && !errors.As(err, &exit) && flags != 0:
+			t.Logf("no name space can be made here: %v", err)
+		case exit == nil || exit.ExitCode() != 1 || !strings.Contains(string(out), "the agent is not"):
+			t.Errorf("%s: %v\n%s", what, err, out)
 		}
 	}
 }
