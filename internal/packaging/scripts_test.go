@@ -100,3 +100,30 @@ func TestConfirmRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestOpenRC: the controller gets each variable of its configuration, the last line of
+// which need not have an end, and starts without a configuration.
+func TestOpenRC(t *testing.T) {
+	dir := t.TempDir()
+	start := func() string {
+		t.Helper()
+		script := "checkpath() { :; }\n" + strings.ReplaceAll(read(t, "packaging/server/alpine/peerload-server.initd"),
+			"/etc/peerload", dir) + "\nstart_pre\nenv\n"
+		cmd := exec.Command("/bin/sh", "-euc", script)
+		cmd.Env = []string{"PATH=/usr/bin:/bin"}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return string(out)
+	}
+	if said := start(); strings.Contains(said, "PEERLOAD_") {
+		t.Errorf("without a configuration there is\n%s", said)
+	}
+	write(t, filepath.Join(dir, "peerload-server.env"), "#PEERLOAD_A=1\n\nPEERLOAD_B=x & y=$z\nPEERLOAD_C=3")
+	said := start()
+	if strings.Contains(said, "PEERLOAD_A") || !strings.Contains(said, "PEERLOAD_B=x & y=$z\n") ||
+		!strings.Contains(said, "PEERLOAD_C=3\n") {
+		t.Errorf("the environment is\n%s", said)
+	}
+}
