@@ -477,3 +477,18 @@ func TestSiteLimits(t *testing.T) {
 		t.Errorf("two at the same time: %d and %d", first.StatusCode, second.StatusCode)
 	}
 }
+
+// TestLoadOfUnknownModel: a load for a model that neither a table nor a device has
+// is published, and the probable error is told.
+func TestLoadOfUnknownModel(t *testing.T) {
+	o := newOffice(t)
+	o.start()
+	o.ok("device add 020000000001 --model robot")
+	for model, warns := range map[string]bool{"7916": true, "7961": false, "robot": false} {
+		_, code, errs := o.sh("load", "add", "--name", "fw-"+model, "--version", "1", "--model", model, "@dsp.bin")
+		if code != 0 || strings.Contains(errs, "no table has the model "+model) != warns ||
+			strings.Contains(errs, "did you mean") != warns {
+			t.Errorf("%s: status %d: %s", model, code, errs)
+		}
+	}
+}
