@@ -13,6 +13,16 @@ type line struct {
 	rtt        time.Duration
 	noise      float64 // part by which the rate of a connection varies
 	stalls     float64 // chance that an ask stalls for some time
+	takes      int     // connections that the server takes, 0 for any number
+
+	// told hears each decision, if it is set.
+	told func(format string, args ...any)
+}
+
+func (l line) tell(format string, args ...any) {
+	if l.told != nil {
+		l.told(format, args...)
+	}
 }
 
 // driverPatience is how long a driver waits for an answer.
@@ -60,7 +70,9 @@ func (l line) run(t *testing.T, cfg Config, seed uint64) (r result) {
 		share := l.rate / float64(max(1, len(bodies)))
 		idle := false
 		for _, b := range slices.Clone(bodies) {
-			if now-b.from > driverPatience && !b.head {
+			refused := !b.head && l.takes > 0 && len(bodies) > l.takes && now > b.from
+			if refused || now-b.from > driverPatience && !b.head {
+				l.tell("%v: %d is refused", now, b.ID)
 				f.Ended(now, b.ID, false)
 				bodies = slices.DeleteFunc(bodies, func(o *body) bool { return o == b })
 				idle = true
@@ -91,7 +103,11 @@ func (l line) run(t *testing.T, cfg Config, seed uint64) (r result) {
 		if idle || ok && now >= at || len(bodies) < f.Target() {
 			asks, stop := f.Next(now, missing)
 			bodies = slices.DeleteFunc(bodies, func(o *body) bool { return slices.Contains(stop, o.ID) })
+			for _, id := range stop {
+				l.tell("%v: %d is stopped", now, id)
+			}
 			for _, a := range asks {
+				l.tell("%v: %d asks for %d to %d", now, a.ID, a.First, a.End)
 				begin(now, l.rtt, a)
 			}
 		}
