@@ -85,8 +85,8 @@ func (h *httpOrigin) open(ctx context.Context, r Request) (*Body, error) {
 	if r.Validator != "" && strongValidator(r.Validator) == "" {
 		r.Offset = 0 // nothing that a server could compare
 	}
-	if r.Others > 0 {
-		h.conns.ahead(ctx, r.URL, r.Others)
+	if r.Others > 0 && h.conns.direct(r.URL) {
+		h.conns.ahead.more(ctx, r.URL, r.Others)
 	}
 	b, err := h.ask(ctx, r)
 	if !r.Beside && r.ranged() && h.ranges.useless(r.URL, err) {

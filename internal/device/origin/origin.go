@@ -244,7 +244,9 @@ func (m *Mux) Open(ctx context.Context, r Request) (*Body, error) {
 func (m *Mux) Prepare(ctx context.Context, u *url.URL) error {
 	switch strings.ToLower(u.Scheme) {
 	case "http", "https":
-		return m.http.prepare(ctx, u)
+		if err := m.http.conns.ahead.prepare(ctx, u); err != nil {
+			return classify(ctx, err, connecting)
+		}
 	}
 	return nil
 }

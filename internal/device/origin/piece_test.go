@@ -140,7 +140,7 @@ func TestAhead(t *testing.T) {
 			if err := m.Prepare(t.Context(), u); err != nil {
 				t.Fatal(err)
 			}
-			m.http.conns.trip[connectionKey(u)] = c.trip
+			m.http.conns.ahead.trip[connectionKey(u)] = c.trip
 			b, err := m.Open(t.Context(), Request{URL: u, End: 1 << 12, Size: -1, Others: 3})
 			if err != nil {
 				t.Fatal(err)

@@ -1,0 +1,64 @@
+package origin
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestHandshakeUnderWay: a request takes the connection whose handshake began before
+// it, unless that one is lost and its own is there first; the connections for the
+// pieces to come are made once it is known that the server is far.
+func TestHandshakeUnderWay(t *testing.T) {
+	const trip = 200 * time.Millisecond
+	for _, c := range []struct {
+		name        string
+		first, rest time.Duration // of the first handshake, and of each other
+		want        time.Duration // when the request has a connection
+		made        int32         // by then or later
+	}{
+		{"far", trip, trip, trip, 5},
+		{"near", far / 2, far / 2, far / 2, 2},
+		{"the first is lost", time.Second + trip, trip, far/4 + trip, 5},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var made atomic.Int32
+				transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+					took := c.rest
+					if made.Add(1) == 1 {
+						took = c.first
+					}
+					time.Sleep(took) // in the bubble
+					conn, _ := net.Pipe()
+					return conn, nil
+				}}
+				a := newAhead(transport.NewClientConn)
+				defer a.close()
+				u := parseURL(t, "http://server.test/f")
+				began := time.Now()
+				go a.prepare(ctx, u)
+				time.Sleep(far / 4) // in the bubble
+				a.more(ctx, u, 4)
+				conn, err := a.take(ctx, u)
+				if took := time.Since(began); err != nil || conn == nil || took != c.want {
+					t.Errorf("connected after %v, not %v: %v", took, c.want, err)
+				}
+				time.Sleep(2 * time.Second) // in the bubble
+				synctest.Wait()
+				if n := made.Load(); n != c.made {
+					t.Errorf("%d connections, not %d", n, c.made)
+				}
+				if conn != nil {
+					conn.Close()
+				}
+			})
+		})
+	}
+}
