@@ -253,11 +253,7 @@ func enrolmentList(v *frame.Visit) error {
 }
 
 func newEnrolment(v *frame.Visit) error {
-	sites, err := siteOptions(v)
-	if err != nil {
-		return err
-	}
-	profiles, err := profileOptions(v)
+	sites, profiles, err := placeOptions(v)
 	if err != nil {
 		return err
 	}

@@ -39,9 +39,7 @@ func (s *rig) session(role string) string {
 // PEERLOAD_SHOTS it leaves a picture of each in that folder, of every combination; else
 // each pair of the three is met once.
 func TestLooks(t *testing.T) {
-	heavy(t)
-	s := newRig(t)
-	s.fleetOf("")
+	s := journey(t)
 	b := browser.Open(t, foreign.Program(t, "chromium"))
 	b.Cookie(s.url, "peerload_session", s.session("admin"))
 	shots, only := os.Getenv("PEERLOAD_SHOTS"), os.Getenv("PEERLOAD_SHOTS_OF")

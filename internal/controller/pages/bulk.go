@@ -230,15 +230,7 @@ const byQuery = "query"
 
 // setFields are the fields of what each of many devices gets.
 func setFields(v *frame.Visit, is client.DeviceChange) (fields []frame.Field, err error) {
-	models, err := modelOptions(v)
-	if err != nil {
-		return nil, err
-	}
-	sites, err := siteOptions(v)
-	if err != nil {
-		return nil, err
-	}
-	profiles, err := profileOptions(v)
+	models, sites, profiles, err := deviceOptions(v)
 	if err != nil {
 		return nil, err
 	}

@@ -273,11 +273,7 @@ func fleetFilters(v *frame.Visit) ([]frame.Field, error) {
 	for _, c := range counts(o.ByActive, o.Devices) {
 		loads = append(loads, frame.Option{Value: c.Name, Label: c.Name})
 	}
-	sites, err := siteOptions(v)
-	if err != nil {
-		return nil, err
-	}
-	profiles, err := profileOptions(v)
+	sites, profiles, err := placeOptions(v)
 	if err != nil {
 		return nil, err
 	}
@@ -322,6 +318,24 @@ func modelOptions(v *frame.Visit) (out []frame.Option, err error) {
 	return out, err
 }
 
+// placeOptions are the sites and profiles that a device may belong to.
+func placeOptions(v *frame.Visit) (sites, profiles []frame.Option, err error) {
+	if sites, err = siteOptions(v); err != nil {
+		return nil, nil, err
+	}
+	profiles, err = profileOptions(v)
+	return sites, profiles, err
+}
+
+// deviceOptions are the models, sites and profiles that a device may have.
+func deviceOptions(v *frame.Visit) (models, sites, profiles []frame.Option, err error) {
+	if models, err = modelOptions(v); err != nil {
+		return nil, nil, nil, err
+	}
+	sites, profiles, err = placeOptions(v)
+	return models, sites, profiles, err
+}
+
 // none is the option of a field that may be left out.
 func none(v *frame.Visit) []frame.Option { return []frame.Option{{Value: "", Label: v.T("none")}} }
 
@@ -349,15 +363,7 @@ func exportDevices(v *frame.Visit) error {
 func newDevice(v *frame.Visit) (f frame.Form, err error) {
 	f = frame.Form{Title: v.T("Add a device"), Action: "/devices/new", Button: v.T("Add the device"), Back: "/devices",
 		Intro: v.T("Many devices at once: bring a table under Bulk.")}
-	models, err := modelOptions(v)
-	if err != nil {
-		return f, err
-	}
-	sites, err := siteOptions(v)
-	if err != nil {
-		return f, err
-	}
-	profiles, err := profileOptions(v)
+	models, sites, profiles, err := deviceOptions(v)
 	if err != nil {
 		return f, err
 	}

@@ -29,6 +29,20 @@ func (s *rig) window(role string) *browser.Browser {
 	return b
 }
 
+// journey is a rig with a fleet, for what somebody does in a browser.
+func journey(t *testing.T) *rig {
+	t.Helper()
+	heavy(t)
+	s := newRig(t)
+	s.fleetOf("")
+	return s
+}
+
+// waitLive waits until the part of a page that follows what happens has a text.
+func waitLive(b *browser.Browser, text string) {
+	b.Wait(fmt.Sprintf(`document.querySelector("#live").textContent.includes(%q)`, text))
+}
+
 // file is one on the disk.
 func file(t *testing.T, name, text string) string {
 	t.Helper()
@@ -89,7 +103,7 @@ func TestFirstRollout(t *testing.T) {
 	b.Follow(button("Start"))
 	b.See("scheduled")
 	s.roll("first", keeper.KindList, keeper.KindTick)
-	b.Wait(`document.querySelector("#live").textContent.includes("running")`)
+	waitLive(b, "running")
 	if told := b.Told(); len(told) > 0 {
 		t.Error(told)
 	}
@@ -98,9 +112,7 @@ func TestFirstRollout(t *testing.T) {
 // TestImport: a table with bad lines shows them first, writes nothing before somebody
 // has agreed, and is taken back.
 func TestImport(t *testing.T) {
-	heavy(t)
-	s := newRig(t)
-	s.fleetOf("")
+	s := journey(t)
 	b := s.window("operator")
 	table := "device,description\nSEP000000000001,Reception\nnonsense,x\nSEP000000000002,Lounge\n"
 	b.Go(s.url + "/bulk")
@@ -120,7 +132,7 @@ func TestImport(t *testing.T) {
 	b.Follow(button("Change 2 devices"))
 	s.job = strings.TrimPrefix(browser.Run(b, chromedp.Evaluate[string](`location.pathname`)), "/bulk/")
 	s.steps()
-	b.Wait(`document.querySelector("#live").textContent.includes("done")`)
+	waitLive(b, "done")
 	b.See("2 changed", "1 refused")
 	if d := must(s.api.Devices.Get(t.Context(), "SEP000000000002")); d.Description != "Lounge" {
 		t.Errorf("%+v", d)
@@ -131,7 +143,7 @@ func TestImport(t *testing.T) {
 	b.See("2 devices get back what they had before")
 	b.Follow(button("Take back"))
 	s.steps()
-	b.Wait(`document.querySelector("#live").textContent.includes("2 taken back")`)
+	waitLive(b, "2 taken back")
 	if d := must(s.api.Devices.Get(t.Context(), "SEP000000000002")); d.Description == "Lounge" {
 		t.Error("it was not taken back")
 	}
@@ -140,9 +152,7 @@ func TestImport(t *testing.T) {
 // TestLevels: one setting is changed at three levels from the page of a device, which
 // then says whose value it has and what the others say.
 func TestLevels(t *testing.T) {
-	heavy(t)
-	s := newRig(t)
-	s.fleetOf("")
+	s := journey(t)
 	b := s.window("admin")
 	for _, c := range []struct{ link, value, touches string }{{"all devices", "300k", "This touches 8 devices."},
 		{"profile lobby", "400k", "This touches 4 devices."}, {"this device", "500k", "This touches 1 device."}} {
@@ -173,9 +183,7 @@ func TestLevels(t *testing.T) {
 // TestTwoEditors: of two people with the same form the slower one sees what the other
 // has written beside what they typed, and decides.
 func TestTwoEditors(t *testing.T) {
-	heavy(t)
-	s := newRig(t)
-	s.fleetOf("")
+	s := journey(t)
 	a, b := s.window("admin"), s.window("operator")
 	for _, w := range []*browser.Browser{a, b} {
 		w.Go(s.url + "/settings/profile/lobby")
@@ -221,9 +229,7 @@ func TestTwoEditors(t *testing.T) {
 
 // TestSessionEnds: what somebody has typed is not lost if the session ends meanwhile.
 func TestSessionEnds(t *testing.T) {
-	heavy(t)
-	s := newRig(t)
-	s.fleetOf("")
+	s := journey(t)
 	b := s.window("operator")
 	b.Go(s.url + "/devices/SEP000000000001/edit")
 	b.Fill("description", `Reception "2" & <lounge>`)
@@ -246,9 +252,7 @@ func TestSessionEnds(t *testing.T) {
 // TestBack: the button that goes back shows the list as it was found, sends no form
 // again, and shows nothing any more to whoever has signed out.
 func TestBack(t *testing.T) {
-	heavy(t)
-	s := newRig(t)
-	s.fleetOf("")
+	s := journey(t)
 	b := s.window("operator")
 	b.Go(s.url + "/devices?site=Kyoto&sort=description&down=1")
 	b.See("!SEP000000000002")
@@ -290,15 +294,13 @@ func TestBack(t *testing.T) {
 // TestPausesByItself: a rollout whose devices fail is paused while somebody looks, with
 // the share of failures beside its limit; then it is gone on with, and ended.
 func TestPausesByItself(t *testing.T) {
-	heavy(t)
-	s := newRig(t)
-	s.fleetOf("")
+	s := journey(t)
 	b := s.window("operator")
 	b.Go(s.url + "/rollouts/autumn")
 	b.Follow(linkTo("Start"))
 	b.Follow(button("Start"))
 	s.roll("autumn", keeper.KindList, keeper.KindTick)
-	b.Wait(`document.querySelector("#live").textContent.includes("running")`)
+	waitLive(b, "running")
 	failed := ""
 	for i := 1; i < 13 && failed == ""; i += 2 { // those of Kyoto
 		name := fmt.Sprintf("SEP0000000000%02X", i)
@@ -314,7 +316,7 @@ func TestPausesByItself(t *testing.T) {
 	if failed == "" {
 		t.Fatal("no device may begin")
 	}
-	b.Wait(`document.querySelector("#live").textContent.includes("paused")`)
+	waitLive(b, "paused")
 	b.See("limit: 1", "the new load was not confirmed", "failed 1")
 	b.See("!Failed: 0 of a hundred · limit: 1 · next wave by a person")
 	b.Go(s.url + "/")

@@ -181,15 +181,7 @@ func rolloutForm(v *frame.Visit) (f frame.Form, err error) {
 	if err != nil {
 		return f, err
 	}
-	sites, err := siteOptions(v)
-	if err != nil {
-		return f, err
-	}
-	profiles, err := profileOptions(v)
-	if err != nil {
-		return f, err
-	}
-	models, err := modelOptions(v)
+	models, sites, profiles, err := deviceOptions(v)
 	if err != nil {
 		return f, err
 	}
