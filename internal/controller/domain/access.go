@@ -316,8 +316,9 @@ type Actor struct {
 	User, Account string
 	// From is the address that the actor came from, without a port.
 	From string
-	// Carried says that From is the address of a device that hands the report of this one over.
-	Carried bool
+	// Carried is set for a report that another device hands over: when this one has sealed
+	// it. From is the address of the other one then.
+	Carried *time.Time
 	Role    Role
 	// Scopes of a token; nil means all that the role may.
 	Scopes []Scope

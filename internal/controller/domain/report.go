@@ -68,8 +68,9 @@ func possible(text string) bool {
 // told is a report of a device, and what has ended there.
 type told struct {
 	device, from string
-	// carried says that from is the address of who has handed it over.
-	carried bool
+	// carried is set if from is the address of who has handed it over: when the device
+	// has sealed it.
+	carried *time.Time
 	report  report.Device
 	ended   []report.Final
 }
@@ -103,6 +104,10 @@ func (c *Controller) take(ctx context.Context, tx Tx, all []told) (errs []error,
 			return nil, err
 		}
 		s, heard := known[t.device]
+		if t.carried != nil && !t.carried.After(s.Reported) {
+			errs[i] = fmt.Errorf("%w: %s has reported by itself since %s", ErrConflict, t.device, t.carried.Format(time.RFC3339))
+			continue // what the device has said by itself meanwhile is newer
+		}
 		if !heard || s.From != t.from { // else locateAll has seen to it
 			if where == nil {
 				if where, err = places(ctx, tx); err != nil {
@@ -110,7 +115,7 @@ func (c *Controller) take(ctx context.Context, tx Tx, all []told) (errs []error,
 				}
 			}
 			at := where.At(t.from)
-			if t.carried && heard && s.From != "" && s.Site == at {
+			if t.carried != nil && heard && s.From != "" && s.Site == at {
 				t.from = s.From // its own, as far as is known: it has not gone to another site
 			}
 			s.Site = at

@@ -40,7 +40,8 @@ func (s *Service) Reports(ctx context.Context, a domain.Actor, packed []byte) (o
 			if err != nil {
 				return
 			}
-			of := domain.Actor{Kind: domain.ActorDevice, Name: r.Device, From: a.From, Carried: true,
+			sealed := r.Time()
+			of := domain.Actor{Kind: domain.ActorDevice, Name: r.Device, From: a.From, Carried: &sealed,
 				Role: domain.RoleDevice}
 			if s.ctl.Report(ctx, of, said) != nil {
 				return

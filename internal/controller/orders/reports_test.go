@@ -132,6 +132,25 @@ func TestReportsAddress(t *testing.T) {
 	}
 }
 
+// TestReportsMeet: where a report by way of a carrier was found to be new, and the device
+// has reported by itself before it is written, that of the device stays.
+func TestReportsMeet(t *testing.T) {
+	r := newRig(t)
+	sealed := r.ctl.Time()
+	r.ahead.Add(int64(time.Second))
+	own, carried := r.device(two), r.device(two)
+	carried.Carried = &sealed
+	if err := r.ctl.Report(t.Context(), own, report.Device{Schema: report.Schema, State: report.StateIdle,
+		Active: "L2"}); err != nil {
+		t.Fatal(err)
+	}
+	err := r.ctl.Report(t.Context(), carried, report.Device{Schema: report.Schema, State: report.StateIdle, Active: "L1"})
+	row, got := r.ctl.Device(t.Context(), r.root, two)
+	if !errors.Is(err, domain.ErrConflict) || got != nil || row.State.Last.Active != "L2" {
+		t.Errorf("%v: the device runs %q, %v", err, row.State.Last.Active, got)
+	}
+}
+
 // FuzzReport: what is read as a report can be written and read again.
 func FuzzReport(f *testing.F) {
 	f.Add([]byte(`{"schema":1,"state":"idle","files":[{"file":"a"}]}`))
