@@ -64,6 +64,14 @@ func (s Secret) Reported(r Reported, carrier string) bool {
 	return len(r.Code) == reportCodeSize && hmac.Equal(r.Code, s.reportCode(r, carrier))
 }
 
+// Takes reports whether a controller takes a report that a carrier hands over: the secret
+// has sealed it for that carrier, and at a time after last, when the device has reported
+// last. One of the future is not taken: it would pass for newer than what the device
+// reports meanwhile.
+func (s Secret) Takes(r Reported, carrier string, last, now time.Time) bool {
+	return s.Reported(r, carrier) && r.Time().After(last) && !r.Time().After(now)
+}
+
 // Time is when it was sealed.
 func (r Reported) Time() time.Time { return time.UnixMilli(r.At).UTC() }
 

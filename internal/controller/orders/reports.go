@@ -63,10 +63,8 @@ func parseReport(text []byte) (said report.Device, err error) {
 	return said, nil
 }
 
-// genuineReports are the secrets of the reports that their devices have given to the
-// carrier, and that are newer than what is known; nil for all others, and for all but the
-// first of a device. One of the future is none: it would pass for newer than what its
-// device reports meanwhile.
+// genuineReports are the secrets of the reports that are taken: see order.Secret.Takes;
+// nil for all others, and for all but the first of a device.
 func (s *Service) genuineReports(ctx context.Context, carrier string, all []order.Reported) ([]*order.Secret, error) {
 	secrets := make([]*order.Secret, len(all))
 	now := s.ctl.Time()
@@ -74,25 +72,23 @@ func (s *Service) genuineReports(ctx context.Context, carrier string, all []orde
 		clear(secrets)
 		seen := map[string]bool{}
 		for i, r := range all {
-			if !order.IsDevice(r.Device) || seen[r.Device] || r.Time().After(now) {
+			if !order.IsDevice(r.Device) || seen[r.Device] {
 				continue
 			}
 			secret, known, err := secretOfDevice(ctx, tx, r.Device)
 			if err != nil {
 				return err
 			}
-			if !known || !secret.Reported(r, carrier) {
+			if !known {
 				continue
 			}
-			st, err := tx.States().Get(ctx, r.Device)
-			switch {
-			case errors.Is(err, domain.ErrNotFound):
-			case err != nil:
+			st, err := tx.States().Get(ctx, r.Device) // none: it has never reported
+			if err != nil && !errors.Is(err, domain.ErrNotFound) {
 				return err
-			case !r.Time().After(st.Reported):
-				continue // a report of before, once more
 			}
-			seen[r.Device], secrets[i] = true, &secret
+			if secret.Takes(r, carrier, st.Reported, now) {
+				seen[r.Device], secrets[i] = true, &secret
+			}
 		}
 		return nil
 	})

@@ -131,6 +131,7 @@ func (m *Machine) endCarrying(why wire.Reason) {
 		m.act(Drop{l, why})
 	}
 	m.carried = carrying{followers: map[Link]*follower{}}
+	m.reports.dropReports()
 }
 
 // line passes a line on to all, and to each its cover.

@@ -51,6 +51,12 @@ type Config struct {
 	// Prove is how long a follower's own connection must have worked for a carrier that
 	// does not serve to be at fault.
 	Prove time.Duration
+	// ReportGather is how long a carrier waits for more reports before it hands them over:
+	// nobody waits for one.
+	ReportGather time.Duration
+	// ReportWait is how long a device waits for the controller's answer to a report by way
+	// of its carrier, before it reports by itself.
+	ReportWait time.Duration
 }
 
 // Default returns the times for a wired subnet and a controller that beats once a
@@ -65,13 +71,14 @@ func Default() Config {
 		Gather: 400 * time.Millisecond, Pace: time.Second, MaxPace: 10 * time.Second,
 		Retry: time.Second, MaxRetry: 5 * time.Minute, CarrierRetry: 15 * time.Second,
 		Late: 90 * time.Second, Patience: 20 * time.Second, Jitter: 10 * time.Second, Prove: 30 * time.Second,
+		ReportGather: 500 * time.Millisecond, ReportWait: 10 * time.Second,
 	}
 }
 
 // Validate refuses times that cannot work.
 func (c Config) Validate() error {
 	for _, d := range []time.Duration{c.Silent, c.Dial, c.Spread, c.Again, c.Gather, c.Pace, c.Retry, c.Late,
-		c.Patience, c.Jitter, c.Prove} {
+		c.Patience, c.Jitter, c.Prove, c.ReportGather, c.ReportWait} {
 		if d <= 0 {
 			return errors.New("carrier: every time must be positive")
 		}
@@ -81,6 +88,8 @@ func (c Config) Validate() error {
 		return errors.New("carrier: a time that grows must not end below its beginning")
 	case c.Silent <= 2*c.Election.Announce:
 		return errors.New("carrier: one claim that is lost must not make a carrier silent")
+	case c.ReportWait <= 2*c.ReportGather:
+		return errors.New("carrier: a report must have the time to wait for another batch")
 	case c.Prove <= c.MaxPace+2*c.Gather:
 		return errors.New("carrier: a carrier must have the time to connect for a follower before it is at fault")
 	}

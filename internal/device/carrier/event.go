@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -88,6 +89,25 @@ type (
 	}
 )
 
+// Events of reports.
+type (
+	// Reporting asks to hand a report of this device over; SendReport or Reported follows.
+	Reporting struct{}
+	// Answered is what the carrier says of the report that it has. Genuine says that the
+	// controller has it: nobody else can make the code for it.
+	Answered struct {
+		Link    Link
+		Genuine bool
+	}
+	// Handed is a report of a follower.
+	Handed struct {
+		Link   Link
+		Report order.Reported
+	}
+	// HandedOver ends a HandOver: Acks are what the controller says.
+	HandedOver struct{ Acks []order.Ack }
+)
+
 // Tick says that the Deadline has passed.
 type Tick struct{}
 
@@ -104,6 +124,11 @@ func (Linked) event()   {}
 func (Unlinked) event() {}
 func (Line) event()     {}
 func (Tick) event()     {}
+
+func (Reporting) event()  {}
+func (Answered) event()   {}
+func (Handed) event()     {}
+func (HandedOver) event() {}
 
 // Action is what is to be done.
 type Action interface{ action() }
@@ -143,6 +168,20 @@ type (
 	Connect struct{ Mandates [][]byte }
 	// Disconnect ends the own connection. No event follows.
 	Disconnect struct{}
+	// SendReport sends the report of this device to the carrier, sealed for it; Reported
+	// follows.
+	SendReport struct{ Link Link }
+	// Reported ends a Reporting. If the controller does not have the report, so far as this
+	// device knows, its owner has it still, and reports by itself.
+	Reported struct{ Has bool }
+	// HandOver hands reports of followers over to the controller; HandedOver follows.
+	HandOver struct{ Reports []order.Reported }
+	// Took tells a follower what the controller has said of its report; without a code:
+	// it was not handed over.
+	Took struct {
+		Link Link
+		Ack  order.Ack
+	}
 )
 
 func (Broadcast) action()  {}
@@ -154,3 +193,8 @@ func (Mandate) action()    {}
 func (Pass) action()       {}
 func (Connect) action()    {}
 func (Disconnect) action() {}
+
+func (SendReport) action() {}
+func (Reported) action()   {}
+func (HandOver) action()   {}
+func (Took) action()       {}

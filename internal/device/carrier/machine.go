@@ -22,6 +22,7 @@ type Machine struct {
 	up      uplink
 	carried carrying
 	own     connection
+	reports reporting
 	// serves says that somebody serves this device, served when that was last so.
 	serves bool
 	served time.Duration
@@ -85,6 +86,14 @@ func (m *Machine) Step(now time.Duration, in Event) []Action {
 		m.unlinked(in)
 	case Line:
 		m.line(in)
+	case Reporting:
+		m.reportSelf()
+	case Answered:
+		m.answered(in)
+	case Handed:
+		m.handed(in)
+	case HandedOver:
+		m.handedOver(in)
 	}
 	m.settle()
 	return m.out
@@ -100,12 +109,14 @@ func (m *Machine) settle() {
 	m.watchCarrier()
 	m.carry()
 	m.connect()
+	m.report()
 }
 
 // Deadline is when a Tick is due.
 func (m *Machine) Deadline() (time.Duration, bool) {
 	at, ok := m.elec.Deadline()
-	for _, d := range []due{m.up.due(m.cfg, m.now, m.elec.Root()), m.carried.due(), m.connectDue(), m.blameDue()} {
+	for _, d := range []due{m.up.due(m.cfg, m.now, m.elec.Root()), m.carried.due(), m.connectDue(), m.blameDue(),
+		m.reports.due()} {
 		if d.ok && (!ok || d.at < at) {
 			at, ok = d.at, true
 		}

@@ -30,6 +30,13 @@ type site struct {
 	drawn  int
 	still  int // happenings since the clock has moved
 	opened int // connections to the controller that were ever asked for
+
+	desks map[string]*reportsOf // what the controller has of each device
+	flaw  flaw
+	// batches are those of carriers, directs reports that went without one.
+	batches, directs int
+	// broken is what must not be, and has been.
+	broken []string
 }
 
 type happening struct {
@@ -100,6 +107,7 @@ type node struct {
 	liar    *liar
 	said    map[string]any // what texts mean
 	replays []Pass
+	reporter
 }
 
 // end is the other end of a link, to which all comes in order.
@@ -124,13 +132,16 @@ type liar struct {
 	mute   bool          // takes followers and never asks them
 	old    bool          // gives all that it has had again and again
 	again  bool          // has the controller cover its followers anew again and again
+
+	reports lie
 }
 
 // epoch is the controller's clock at the beginning.
 var epoch = time.Unix(1_790_000_000, 0).UTC()
 
 func newSite(t *testing.T, seed uint64, n int) *site {
-	s := &site{t: t, cfg: Default(), rnd: rand.New(rand.NewPCG(seed, 7)), feeds: map[string]*feed{}}
+	s := &site{t: t, cfg: Default(), rnd: rand.New(rand.NewPCG(seed, 7)), feeds: map[string]*feed{},
+		desks: map[string]*reportsOf{}}
 	for i := range n {
 		a := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), wire.Port)
 		x := &node{site: s, addr: a, peer: wire.Peer{ID: uint64(i) + 1}}
@@ -178,6 +189,7 @@ func (x *node) boot() {
 	x.dead, x.start, x.links, x.said = false, x.site.now, map[Link]*end{}, map[string]any{}
 	x.peer.Nonce++
 	x.m = New(x.site.cfg, x.peer, rand.New(rand.NewPCG(x.peer.ID, uint64(x.peer.Nonce))))
+	x.bootReporter()
 	x.step(Tick{})
 	if x.liar != nil && x.liar.again {
 		x.later(80*time.Second, x.anew)
@@ -270,13 +282,14 @@ func (x *node) do(a Action) {
 		x.tell(a.Link, func(l Link) Event { return Opened{l} })
 	case Ask:
 		if x.liar == nil || !x.liar.mute {
-			x.tell(a.Link, func(l Link) Event { return Asked{l, fmt.Sprint(x.peer.ID)} })
+			x.tell(a.Link, func(l Link) Event { return Asked{l, x.name()} })
 		}
 	case Mandate:
 		text := fmt.Sprintf("%d for %s: %d", x.peer.ID, a.Carrier, a.Nonce)
 		if e := x.links[a.Link]; e != nil {
 			e.node.said[text] = cover{node: x, nonce: a.Nonce}
 		}
+		x.carrier = a.Carrier
 		x.tell(a.Link, func(l Link) Event { return Mandated{l, []byte(text)} })
 	case Pass:
 		x.pass(a)
@@ -284,6 +297,8 @@ func (x *node) do(a Action) {
 		x.connect(a.Mandates)
 	case Disconnect:
 		x.hangUp()
+	default:
+		x.doReport(a)
 	}
 }
 
@@ -379,6 +394,9 @@ func (x *node) hand(a Pass) {
 			return
 		}
 		y.step(Beat{e.other, line.feed, line.last, line.at})
+		if l, f := y.m.Served(); l == e.other && f == line.feed {
+			y.hearTime(line.at)
+		}
 	})
 }
 
@@ -444,6 +462,9 @@ func (x *node) got(l *said, covers [][]byte) {
 	text := fmt.Sprintf("%s %d %d %d", l.feed, l.at.Unix(), l.last, l.number)
 	x.said[text] = l
 	x.hear(l)
+	if l.order == nil {
+		x.hearTime(l.at)
+	}
 	x.step(Line{[]byte(text), covers})
 }
 

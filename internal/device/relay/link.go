@@ -195,7 +195,7 @@ func (r *Relay) carried(id carrier.Link, c order.Carried) {
 		}
 		r.collect(id, c.Results)
 		if c.Report != nil {
-			r.collectReport(id, *c.Report)
+			r.step(carrier.Handed{Link: id, Report: *c.Report})
 		}
 		if len(c.Live) > 0 && r.cfg.Teller != nil && r.m.Carries() {
 			r.cfg.Teller.Put(c.Live)
@@ -211,7 +211,7 @@ func (r *Relay) carried(id carrier.Link, c order.Carried) {
 	if len(c.Acks) > 0 {
 		r.acked(id, c.Acks)
 	}
-	if l, _ := r.m.Served(); c.Took != nil && l == id {
-		r.took(c.Took.Code)
+	if c.Took != nil {
+		r.step(carrier.Answered{Link: id, Genuine: r.said.answer != nil && r.feed.Reported(r.said.sealed, c.Took.Code)})
 	}
 }

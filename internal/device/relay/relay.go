@@ -90,7 +90,8 @@ type Relay struct {
 	waiting waitingOrders
 	results collected
 	ask     chan<- order.Acks // who waits for acknowledgements by way of the carrier
-	reports reports
+	// said is the report of this device that is on its way.
+	said said
 	// same is the frame of a line that goes to all alike.
 	same passedOn
 }
@@ -199,7 +200,6 @@ func (r *Relay) step(in carrier.Event) {
 	}
 	if l, _ := r.m.Served(); l != r.served {
 		r.follows.Store(l != 0)
-		r.took(nil) // who has carried may not have handed the report over
 		if r.cfg.Teller != nil {
 			r.cfg.Teller.Again() // who carries now knows nothing
 		}
@@ -233,6 +233,14 @@ func (r *Relay) carry(todo []carrier.Action) {
 			r.connect(a.Mandates)
 		case carrier.Disconnect:
 			r.hangUp()
+		case carrier.SendReport:
+			r.tell(a.Link, order.Carried{Report: &r.said.sealed})
+		case carrier.Reported:
+			r.said.end(a.Has)
+		case carrier.HandOver:
+			r.handReports(a.Reports)
+		case carrier.Took:
+			r.tell(a.Link, order.Carried{Took: &a.Ack})
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/peerload/peerload/internal/device/carrier"
 	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/report"
 )
@@ -76,34 +75,4 @@ func TestReports(t *testing.T) {
 	go func() { answer <- last[0].relay.Report(t.Context(), text) }()
 	first.end()
 	<-answer // it is told, whether or not it was handed over
-}
-
-// TestCollectReports: a carrier hands over in batches that the controller takes.
-func TestCollectReports(t *testing.T) {
-	var c reports
-	for i := range 300 {
-		size := 100
-		if i < 4 {
-			size = batchBytes / 2
-		}
-		c.waiting = append(c.waiting, reported{carrier.Link(i + 1), order.Reported{Report: make([]byte, size)}})
-		c.bytes += size
-	}
-	seen := carrier.Link(0)
-	for len(c.waiting) > 0 {
-		bytes := 0
-		batch := c.nextReports()
-		for _, r := range batch {
-			if bytes += len(r.Report); r.from != seen+1 {
-				t.Fatalf("%d after %d", r.from, seen)
-			}
-			seen = r.from
-		}
-		if len(batch) == 0 || len(batch) > order.MaxReports || bytes > batchBytes {
-			t.Fatalf("%d reports of %d bytes", len(batch), bytes)
-		}
-	}
-	if seen != 300 || c.bytes != 0 {
-		t.Errorf("%d reports, %d bytes left", seen, c.bytes)
-	}
 }
