@@ -85,7 +85,7 @@ alone="$alone|/internal/controller/store/sqlite$"
 walks='/internal/controller/(bulk|domain|services)$'
 # Whole processes run without it, and the commands and pages of a whole controller:
 # what they race over is tested in their packages.
-processes='/(cmd/peerload-server|e2e|internal/controller/pages|internal/lab/(bench|story|updaters)|internal/release)$'
+processes='/(cmd/peerload-server|e2e|internal/controller/pages|internal/lab/(bench|idle|story|updaters)|internal/release)$'
 
 # All packages, also when one of them fails.
 tests() {
@@ -110,6 +110,7 @@ if [ -n "$full" ]; then
 	step 'two replicas, one is killed' env PEERLOAD_FULL=1 go test -timeout 15m ./cmd/peerload-server -run 'TestCluster$'
 	step 'whole processes under the race detector' env PEERLOAD_FULL=1 go test -race -timeout 20m ./e2e
 	step 'pages in a browser' env PEERLOAD_FULL=1 go test -timeout 15m ./internal/controller/pages
+	step 'an idle site' env PEERLOAD_FULL=1 go test -timeout 15m ./internal/lab/idle
 	step "other people's updaters" env PEERLOAD_FULL=1 go test -timeout 15m ./internal/lab/updaters
 	step 'a release, compiled twice' env PEERLOAD_FULL=1 go test -timeout 20m ./internal/release
 	step 'packages, installed in a Debian' env PEERLOAD_FULL=1 go test -timeout 30m ./internal/packaging -run TestDebian

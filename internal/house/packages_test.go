@@ -307,6 +307,8 @@ var packages = []rule{
 			"pdp/wire"}},
 	{dir: "internal/lab/updaters", floor: 3, side: outside, allowedImports: []string{"internal/lab/units",
 		"internal/lab/site", "internal/lab/fileserver"}},
+	{dir: "internal/lab/idle", floor: 3, side: outside, allowedImports: []string{"internal/lab/units",
+		"internal/lab/site"}},
 	{dir: "internal/lab/demo", floor: 3, side: outside, allowedImports: []string{
 		"internal/lab/units", "internal/lab/site", "internal/lab/fileserver", "internal/lab/process", "internal/lab/output",
 		"load", "report", "trust", "internal/controller/repository", "internal/controller/publish", "internal/live",
