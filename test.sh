@@ -120,6 +120,7 @@ if [ -n "$full" ]; then
 	step 'random faults, 50 agents, 20 rounds' go run ./cmd/peerload-lab rounds --devices 50 --rounds 20
 	step 'fuzzing, 8 s each target' go run ./internal/fuzzing -time 8s -parallel 2 ./...
 	step 'power cuts' go run ./internal/powercut
+	step 'a controller with 20,000 devices' go run ./internal/fleet -devices 20000 -for 10s -calls 20
 	step 'short comparison with other ways' env PEERLOAD_BENCH=1 go test -timeout 15m ./cmd/peerload-lab -run BenchCompareShort -v
 	step 'benchmarks' go test -timeout 20m -run '^$' -bench . -benchtime 2x ./...
 	step 'figures, one run each' go run ./cmd/peerload-lab bench --runs 1

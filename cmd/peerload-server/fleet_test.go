@@ -19,6 +19,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/orders"
+	"github.com/peerload/peerload/internal/pgserver"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
@@ -528,7 +529,7 @@ func TestServeOnPostgres(t *testing.T) {
 
 // restarts ends the database's server and starts it again: meanwhile the
 // controller refuses for a while, and says for how long.
-func (o *office) restarts(t *testing.T, pg *storesuite.Postgres) {
+func (o *office) restarts(t *testing.T, pg *pgserver.Server) {
 	t.Helper()
 	if err := pg.Halt(); err != nil {
 		t.Fatal(err)

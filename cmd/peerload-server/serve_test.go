@@ -26,6 +26,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/servercert"
 	"github.com/peerload/peerload/internal/durable"
+	"github.com/peerload/peerload/internal/pgserver"
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
@@ -452,7 +453,7 @@ func replicas(t *testing.T, args ...string) [2]*office {
 	return replicasOn(t, storesuite.PostgresFor(t, foreign.Missing), args...)
 }
 
-func replicasOn(t *testing.T, pg *storesuite.Postgres, args ...string) [2]*office {
+func replicasOn(t *testing.T, pg *pgserver.Server, args ...string) [2]*office {
 	t.Helper()
 	at, _, err := pg.NewDatabase()
 	if err != nil {

@@ -215,6 +215,7 @@ var packages = []rule{
 		allowedImports: []string{"internal/controller/rollout", "internal/controller/rollout/keeper"}},
 	{dir: "internal/controller/store", floor: 2, side: controller, allowedImports: []string{"load", "internal/policy",
 		"report", "internal/controller/domain"}, libraries: []string{"github.com/pressly/goose/v3"}},
+	{dir: "internal/pgserver", floor: 2, side: controller, allowedImports: nothing},
 	{dir: "internal/testkit/storesuite", floor: 2, side: controller, libraries: []string{"pgregory.net/rapid"}},
 	{dir: "internal/controller/store/sqlite", floor: 2, side: controller, libraries: []string{"modernc.org/sqlite",
 		"github.com/pressly/goose/v3"}},
@@ -349,6 +350,7 @@ var packages = []rule{
 	{dir: "internal/release", floor: 3, side: outside, libraries: []string{"github.com/CycloneDX/cyclonedx-go"},
 		allowedImports: []string{"internal/tool", "internal/sums", "internal/version", "load"}},
 	{dir: "internal/powercut", floor: 3, side: outside, allowedImports: []string{"internal/tool"}},
+	{dir: "internal/fleet", floor: 3, side: outside},
 	{dir: "e2e", floor: 3, side: outside, allowedImports: nothing},
 }
 

@@ -17,6 +17,7 @@ var writers = map[string]string{
 	"internal/device/status":           "most of what it writes is made anew at each start; it syncs the device's id",
 	"internal/device/agent":            "it moves files into a slot, which syncs them, and gives sockets their names",
 	"internal/controller/api":          "uploads are gone with their request",
+	"internal/pgserver":                "it writes the log of a server that goes with all it has",
 	"internal/controller/store/sqlite": "it makes an empty file, and the database syncs what it writes",
 }
 

@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"testing"
+
+	"github.com/peerload/peerload/internal/pgserver"
 )
 
 // Missing says what a test does without the server's programs: package foreign
@@ -13,9 +15,9 @@ import (
 type Missing func(tb testing.TB, why error)
 
 // PostgresFor makes a server for one test, which stops it.
-func PostgresFor(tb testing.TB, missing Missing) *Postgres {
+func PostgresFor(tb testing.TB, missing Missing) *pgserver.Server {
 	tb.Helper()
-	s, err := StartPostgres()
+	s, err := pgserver.Start()
 	started(tb, missing, err)
 	tb.Cleanup(func() {
 		if err := s.Stop(); err != nil {
@@ -27,7 +29,7 @@ func PostgresFor(tb testing.TB, missing Missing) *Postgres {
 
 func started(tb testing.TB, missing Missing, err error) {
 	tb.Helper()
-	if errors.Is(err, ErrNoPostgres) {
+	if errors.Is(err, pgserver.ErrMissing) {
 		missing(tb, err)
 	}
 	if err != nil {
@@ -41,7 +43,7 @@ type Shared struct {
 	Missing Missing
 
 	once   sync.Once
-	server *Postgres
+	server *pgserver.Server
 	err    error
 }
 
@@ -59,9 +61,9 @@ func (s *Shared) Main(m *testing.M) {
 }
 
 // Server is the server.
-func (s *Shared) Server(tb testing.TB) *Postgres {
+func (s *Shared) Server(tb testing.TB) *pgserver.Server {
 	tb.Helper()
-	s.once.Do(func() { s.server, s.err = StartPostgres() })
+	s.once.Do(func() { s.server, s.err = pgserver.Start() })
 	started(tb, s.Missing, s.err)
 	return s.server
 }

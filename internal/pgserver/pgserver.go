@@ -1,4 +1,10 @@
-package storesuite
+// Package pgserver starts a PostgreSQL server of its own, for tests and campaigns.
+//
+// What lives here: a server in a temporary directory, its databases, its end. What must
+// not: what is in them.
+//
+// Read first: Start.
+package pgserver
 
 import (
 	"context"
@@ -16,29 +22,30 @@ import (
 	"time"
 )
 
-// Postgres is a PostgreSQL server of our own in a temporary directory, which
+// Server is a PostgreSQL server of our own in a temporary directory, which
 // listens on a Unix socket there and nowhere else. Tests share it, each with a
 // database of its own.
-type Postgres struct {
+type Server struct {
 	dir     string
 	program string
 	attr    *syscall.SysProcAttr
 	cmd     *exec.Cmd
 	names   int
+	fsync   string // on or off
 }
 
-// ErrNoPostgres says that the server's programs are not installed.
-var ErrNoPostgres = errors.New("initdb or postgres is not installed: .ci/foreign.sh installs them")
+// ErrMissing says that the server's programs are not installed.
+var ErrMissing = errors.New("initdb or postgres is not installed: .ci/foreign.sh installs them")
 
 // NewDatabase makes an empty database and returns its URL and its name.
-func (s *Postgres) NewDatabase() (at, name string, err error) {
+func (s *Server) NewDatabase() (at, name string, err error) {
 	s.names++
 	name = fmt.Sprintf("t%d", s.names)
 	return s.URL(name), name, s.sql("CREATE DATABASE " + name)
 }
 
 // URL returns where a database is.
-func (s *Postgres) URL(database string) string {
+func (s *Server) URL(database string) string {
 	u := url.URL{Scheme: "postgres", Path: "/" + database,
 		RawQuery: url.Values{"host": {s.dir}, "user": {"peerload"}}.Encode()}
 	return u.String()
@@ -51,7 +58,7 @@ func program(name string) (string, error) {
 	}
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
 	if err != nil || len(found) == 0 {
-		return "", fmt.Errorf("%w (no %s)", ErrNoPostgres, name)
+		return "", fmt.Errorf("%w (no %s)", ErrMissing, name)
 	}
 	return found[len(found)-1], nil
 }
@@ -73,10 +80,20 @@ func unprivileged() (*syscall.SysProcAttr, int, error) {
 	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, int(uid), err
 }
 
-// StartPostgres makes a server and waits until it answers. An error matches
-// ErrNoPostgres if its programs are not there. Its caller's program must have
+// Start makes a server and waits until it answers. An error matches
+// ErrMissing if its programs are not there. Its caller's program must have
 // the driver pgx, as package store/postgres brings it.
-func StartPostgres() (*Postgres, error) {
+func Start() (*Server, error) { return StartWith(Settings{}) }
+
+// Settings are what a server may have of its own.
+type Settings struct {
+	// Fsync has the server write to the disk before it acknowledges, as it does by
+	// default. Tests do without: nobody cuts the power.
+	Fsync bool
+}
+
+// StartWith is Start with settings.
+func StartWith(cfg Settings) (*Server, error) {
 	initdb, err := program("initdb")
 	if err != nil {
 		return nil, err
@@ -90,7 +107,10 @@ func StartPostgres() (*Postgres, error) {
 		return nil, err
 	}
 	// The path of a Unix socket must be short, and every directory above open.
-	s := &Postgres{}
+	s := &Server{fsync: "off"}
+	if cfg.Fsync {
+		s.fsync = "on"
+	}
 	if s.dir, err = os.MkdirTemp("/tmp", "peerload-pg"); err != nil {
 		return nil, err
 	}
@@ -112,9 +132,9 @@ func StartPostgres() (*Postgres, error) {
 }
 
 // Resume starts the server, again after Halt, and waits until it answers.
-func (s *Postgres) Resume() error {
+func (s *Server) Resume() error {
 	s.cmd = exec.Command(s.program, "-D", filepath.Join(s.dir, "data"), "-k", s.dir, "-c", "listen_addresses=",
-		"-c", "fsync=off", "-c", "max_connections=200")
+		"-c", "fsync="+s.fsync, "-c", "max_connections=200")
 	s.cmd.Dir, s.cmd.SysProcAttr = s.dir, s.attr
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
@@ -139,7 +159,7 @@ func (s *Postgres) Resume() error {
 }
 
 // sql runs one statement in the server's own database.
-func (s *Postgres) sql(statement string) error {
+func (s *Server) sql(statement string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	db, err := sql.Open("pgx", s.URL("postgres"))
@@ -151,10 +171,10 @@ func (s *Postgres) sql(statement string) error {
 }
 
 // Stop ends the server for good, and removes what it kept.
-func (s *Postgres) Stop() error { return errors.Join(s.Halt(), os.RemoveAll(s.dir)) }
+func (s *Server) Stop() error { return errors.Join(s.Halt(), os.RemoveAll(s.dir)) }
 
 // Halt asks the server to end at once, and waits for it. Its databases stay.
-func (s *Postgres) Halt() error {
+func (s *Server) Halt() error {
 	if err := s.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 		return err
 	}
@@ -170,7 +190,7 @@ func (s *Postgres) Halt() error {
 }
 
 // Kill ends every connection to a database from the server's side.
-func (s *Postgres) Kill(database string) error {
+func (s *Server) Kill(database string) error {
 	return s.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" +
 		strings.ReplaceAll(database, "'", "''") + "'")
 }

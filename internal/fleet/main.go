@@ -1,0 +1,119 @@
+// Command fleet is a campaign: a controller on PostgreSQL with a million devices, or
+// fewer, and what it costs there. Each figure is printed beside its bound.
+//
+//	go run ./internal/fleet                          a million devices, about an hour of two processors
+//	go run ./internal/fleet -devices 100000          the same for fewer: what grows with the fleet?
+//	go run ./internal/fleet -phases reports …        a part; -database keeps the fleet for the next one
+//
+// The fleet follows from the seed: names, models, sites, and what each device says of
+// itself. Devices come by bulk jobs, as a table does that somebody uploads. What they
+// have said before is written into the database at once, which is not measured. Then
+// pages and overviews are read, a rollout takes its step, and devices report over HTTP,
+// at a rate that is given; how many came through is printed beside it.
+//
+// Without -database the program starts a PostgreSQL server of its own (initdb and
+// postgres of Debian's package postgresql), with its defaults and -fsync as given, and
+// removes it. Clients, controller and database share the machine.
+//
+// What is wrong fails the command: lost devices, lost reports, false counts. A bound
+// that is missed does not: it says something of the machine, too.
+//
+// What lives here: the fleet, the phases, the table. What must not: what the controller
+// does, which is its own packages'.
+//
+// Read campaign.go, then read.go and reports.go.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/peerload/peerload/internal/tool"
+)
+
+func main() { tool.Main("fleet", run) }
+
+// Bounds of a campaign.
+const (
+	mostDevices = 10_000_000
+	mostRate    = 100_000
+	mostClients = 10_000
+)
+
+// options are what the command line says.
+type options struct {
+	devices int // in thousands
+	seed    uint64
+	// database is where the fleet is kept, "" for a server of our own.
+	database string
+	fsync    bool // of that server
+	phases   []string
+	// rate is how many devices report in a second, for how long, and how many wait at a
+	// time.
+	rate     int
+	duration time.Duration
+	clients  int
+	// calls is how often each page is read.
+	calls int
+}
+
+// all are the phases in their order.
+var all = []string{"import", "heard", "reads", "rollout", "reports"}
+
+// parse reads the command line.
+func parse(args []string, stderr io.Writer) (o options, err error) {
+	f := flag.NewFlagSet("fleet", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.IntVar(&o.devices, "devices", 1_000_000, "devices of the fleet, in whole thousands")
+	f.Uint64Var(&o.seed, "seed", 1, "what the fleet follows from")
+	f.StringVar(&o.database, "database", "", "URL of a database in which the fleet stays; empty at first")
+	f.BoolVar(&o.fsync, "fsync", false, "the server of this program writes to the disk before it acknowledges")
+	phases := f.String("phases", strings.Join(all, ","), "which of these, in this order; those left out are done already")
+	f.IntVar(&o.rate, "rate", 3000, "reports a second")
+	f.DurationVar(&o.duration, "for", 10*time.Minute, "how long devices report")
+	f.IntVar(&o.clients, "clients", 128, "devices that report at the same time")
+	f.IntVar(&o.calls, "calls", 300, "how often each page is read")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	o.phases = strings.Split(*phases, ",")
+	return o, o.validate(f.Args())
+}
+
+func (o options) validate(rest []string) error {
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("%q: there are flags only; -h lists them", rest[0])
+	case o.devices < 1000 || o.devices > mostDevices || o.devices%1000 != 0:
+		return fmt.Errorf("-devices is 1000 to %d in whole thousands, not %d", mostDevices, o.devices)
+	case o.rate < 1 || o.rate > mostRate || o.clients < 1 || o.clients > mostClients:
+		return fmt.Errorf("-rate is 1 to %d and -clients 1 to %d, not %d and %d", mostRate, mostClients, o.rate, o.clients)
+	case o.duration <= 0 || o.calls < 1:
+		return errors.New("-for and -calls must be above 0")
+	case o.database == "" && o.phases[0] != all[0]:
+		return errors.New("-phases without import needs -database, which has what is left out")
+	case o.database != "" && o.fsync:
+		return errors.New("-fsync is of the server of this program, and -database names another one")
+	}
+	for _, p := range o.phases {
+		if !slices.Contains(all, p) {
+			return fmt.Errorf("-phases: %q is none of %s", p, strings.Join(all, ", "))
+		}
+	}
+	return nil
+}
+
+// run does what the command line asks for.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	o, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	return campaign(ctx, o, stdout)
+}
