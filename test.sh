@@ -85,7 +85,7 @@ alone="$alone|/internal/controller/store/sqlite$"
 walks='/internal/controller/(bulk|domain|services)$'
 # Whole processes run without it, and the commands and pages of a whole controller:
 # what they race over is tested in their packages.
-processes='/(cmd/peerload-server|e2e|internal/controller/pages|internal/lab/(bench|idle|story|updaters)|internal/release)$'
+processes='/(cmd/peerload-server|e2e|e2e/cluster|internal/controller/pages|internal/lab/(bench|idle|story|updaters)|internal/release)$'
 
 # All packages, also when one of them fails.
 tests() {
@@ -107,7 +107,7 @@ step 'tests' tests
 # 8 s for each of nearly 90 targets, and as much again to build them. Longer
 # campaigns have commands of their own in CONTRIBUTING.md.
 if [ -n "$full" ]; then
-	step 'two replicas, one is killed' env PEERLOAD_FULL=1 go test -timeout 15m ./cmd/peerload-server -run 'TestCluster$'
+	step 'clusters that lose replicas, and two versions' env PEERLOAD_FULL=1 go test -timeout 15m ./e2e/cluster
 	step 'whole processes under the race detector' env PEERLOAD_FULL=1 go test -race -timeout 20m ./e2e
 	step 'pages in a browser' env PEERLOAD_FULL=1 go test -timeout 15m ./internal/controller/pages
 	step 'an idle site' env PEERLOAD_FULL=1 go test -timeout 15m ./internal/lab/idle

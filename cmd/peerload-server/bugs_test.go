@@ -4,22 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
-
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"github.com/peerload/peerload/internal/controller/api"
-	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/policy"
@@ -287,127 +280,4 @@ func (o *office) manyDevices(t *testing.T, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// TestCluster: the worked example of packaging/cluster. One of two replicas is killed in
-// the middle of an import, and PostgreSQL is restarted: nothing that was acknowledged is
-// lost, and the import comes to its end.
-func TestCluster(t *testing.T) {
-	if os.Getenv("PEERLOAD_FULL") == "" {
-		t.Skip("PEERLOAD_FULL=1 is missing: it kills replicas behind HAProxy")
-	}
-	haproxy := foreign.Program(t, "haproxy")
-	mem := s3mem.New()
-	if err := mem.CreateBucket("firmware"); err != nil {
-		t.Fatal(err)
-	}
-	storage := httptest.NewServer(gofakes3.New(mem).Server())
-	defer storage.Close()
-	t.Setenv("AWS_ACCESS_KEY_ID", "key")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
-	t.Setenv(console.EnvObjects, "s3://firmware/fw?endpoint="+storage.URL+"&region=us-east-1")
-	pg := storesuite.PostgresFor(t, foreign.Missing)
-	both := replicasOn(t, pg, "--balancer", "127.0.0.9/32")
-	a, b := both[0], both[1]
-	api, files := balance(t, haproxy, a, b)
-	a.ok("user add alice --role admin --password-file @password")
-	token := strings.TrimSpace(a.ok("token add t --user alice --role admin --scope read,devices,loads"))
-	a.ok("load add --name fw1 --version 1 --model 7941 @app.bin")
-	const rows = 20_000
-	table := &strings.Builder{}
-	table.WriteString("device,model\n")
-	for i := range rows {
-		fmt.Fprintf(table, "SEP%012X,7941\n", i+1)
-	}
-	b.file("rows.csv", table.String())
-	remote := []string{"--server", "https://" + api, "--ca", a.path("data/tls/cert.pem"), "--token", token}
-	imported := make(chan string, 1)
-	go func() {
-		out, code, errs := b.sh(append([]string{"bulk", "run", "@rows.csv", "--create", "--yes"}, remote...)...)
-		imported <- fmt.Sprint(code, " ", out, errs)
-	}()
-	state := func() (out string) {
-		out, _, _ = b.sh("bulk", "list", "--json")
-		return out
-	}
-	until(t, "the import runs", func() bool { return strings.Contains(state(), `"state":"running"`) })
-	if err := a.stop(syscall.SIGKILL); err == nil {
-		t.Error("killed, and yet it ended well")
-	}
-	if err := pg.Halt(); err != nil {
-		t.Fatal(err)
-	}
-	if err := pg.Resume(); err != nil {
-		t.Fatal(err)
-	}
-	until(t, "the import ends", func() bool { return strings.Contains(state(), `"state":"done"`) })
-	t.Logf("the command that ran it: %s", <-imported)
-	out := b.ok(strings.Join(append([]string{"device", "list", "--json"}, remote...), " "))
-	if n := strings.Count(out, `"name":"SEP`); n != rows {
-		t.Errorf("%d devices of %d", n, rows)
-	}
-	resp, err := http.Get("http://" + files + "/fw1.load")
-	if err != nil || resp.StatusCode != 200 {
-		t.Fatal(resp, err)
-	}
-	resp.Body.Close()
-	if out := b.ok("load list"); !strings.Contains(out, "fw1") {
-		t.Errorf("what the killed replica has published is lost: %s", out)
-	}
-	if out := b.ok("report audit --json --last 20"); !strings.Contains(out, `"from":"127.0.0.1"`) ||
-		strings.Contains(out, "127.0.0.9") {
-		t.Errorf("the balancer is taken for who sent it: %s", out)
-	}
-}
-
-// until waits until something is so.
-func until(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for range 2000 {
-		if is() {
-			return
-		}
-		<-time.After(50 * time.Millisecond)
-	}
-	t.Fatalf("not yet: %s", what)
-}
-
-// balance runs HAProxy with the file of the example before two replicas, and returns
-// where it has the API and the files.
-func balance(t *testing.T, haproxy string, a, b *office) (api, files string) {
-	t.Helper()
-	var ports [2]string
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ports[i] = l.Addr().String()
-		l.Close()
-	}
-	bare := func(o *office) string { return strings.TrimPrefix(o.at.API, "https://") }
-	cmd := exec.Command(haproxy, "-db", "-f", "../../packaging/cluster/haproxy.cfg")
-	cmd.Env = append(os.Environ(), "CLUSTER_API="+ports[0], "CLUSTER_FILES="+ports[1], "CLUSTER_BALANCER=127.0.0.9",
-		"CLUSTER_CONNECTIONS=1000",
-		"REPLICA_A_API="+bare(a), "REPLICA_B_API="+bare(b), "REPLICA_A_FILES="+a.at.HTTP, "REPLICA_B_FILES="+b.at.HTTP)
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Log(log.String())
-		}
-	})
-	until(t, "HAProxy listens", func() bool {
-		c, err := net.Dial("tcp", ports[0])
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
-	return ports[0], ports[1]
 }

@@ -46,11 +46,11 @@ func (f *fleet) reads(ctx context.Context) error {
 		next := ""
 		err := f.timed("page by "+p.by, 50*time.Millisecond, func(n int) error {
 			l, err := ctl.Devices(ctx, f.admin, p.filter(n), domain.Page{After: next})
+			if err == nil && len(l.Items) == 0 && next == "" {
+				err = fmt.Errorf("the first page by %s is empty", p.by)
+			}
 			if next = l.Next; n%5 == 4 {
 				next = ""
-			}
-			if err == nil && len(l.Items) == 0 {
-				err = fmt.Errorf("page %d by %s is empty", n, p.by)
 			}
 			return err
 		})

@@ -352,6 +352,7 @@ var packages = []rule{
 	{dir: "internal/powercut", floor: 3, side: outside, allowedImports: []string{"internal/tool"}},
 	{dir: "internal/fleet", floor: 3, side: outside},
 	{dir: "e2e", floor: 3, side: outside, allowedImports: nothing},
+	{dir: "e2e/cluster", floor: 3, side: outside, allowedImports: nothing},
 }
 
 var commandLibraries = []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"}

@@ -169,6 +169,16 @@ func mountTmpfs(t *testing.T, _ Kind, _ Finder, _, dir string) {
 	unmountAtEnd(t, dir)
 }
 
+// SmallTmpfs is a tmpfs of so many bytes, for who wants to see it full.
+func SmallTmpfs(size int64) Kind {
+	return Kind{"tmpfs", Lacks{}, func(t *testing.T, _ Kind, _ Finder, _, dir string) {
+		if err := sh("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%d", size), "tmpfs", dir); err != nil {
+			t.Skip(err)
+		}
+		unmountAtEnd(t, dir)
+	}}
+}
+
 func mountOverlay(t *testing.T, k Kind, find Finder, scratch, dir string) {
 	inKernel(t, "overlay")
 	base := filepath.Join(scratch, "base")
