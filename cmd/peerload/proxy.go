@@ -47,7 +47,8 @@ of a mirror: http://127.0.0.1:4052/https/HOST/PATH. What a proxy cannot see, whi
 HTTPS through CONNECT, is joined and not looked at.
 
 A rule is a pattern of URLs and words: never; unsigned, which believes the network;
-sha256=HEX; sidecar=.sha256 or sidecar=SHA256SUMS, files that say the digest; stream,
+sha256=HEX; sidecar=.sha256 or sidecar=SHA256SUMS, files that say the digest;
+trust=DIR, which verifies loads, each chunk of which is then handed on as it comes; stream,
 which hands bytes on before all of them are verified, and breaks the connection before
 the last one if they are wrong; credentials, which shares what is fetched with
 Authorization or cookies; ignore=NAME,..., query parameters that belong to a presigned

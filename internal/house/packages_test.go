@@ -121,7 +121,7 @@ var packages = []rule{
 	{dir: "internal/device/proxy", floor: 2, side: device,
 		allowedImports: []string{"load", "report", "pdp", "internal/durable", "internal/device/origin",
 			"internal/device/peernet", "internal/device/slot", "internal/device/status", "internal/device/reason",
-			"internal/device/sharing", "internal/device/engine", "internal/device/failure"}},
+			"internal/device/sharing", "internal/device/engine", "internal/device/failure", "trust"}},
 	{dir: "internal/device/hookunit", floor: 2, side: device, allowedImports: nothing},
 	{dir: "internal/device/logtail", floor: 2, side: device, allowedImports: nothing},
 	{dir: "internal/device/feed", floor: 2, side: device, allowedImports: []string{"internal/order", "internal/durable",

@@ -28,10 +28,11 @@ type body struct {
 	// they come, and the last one of an answer waits.
 	whole bool
 	off   int64
-	// end is behind the last byte of the answer; 0 while that is not known.
-	end   int64
-	chunk []byte // what is held in memory
-	at    int    // which one
+	// begin is the first byte of the answer, end is behind its last one; 0 while that is
+	// not known.
+	begin, end int64
+	chunk      []byte // what is held in memory
+	at         int    // which one
 	// handed has what was handed on before it was borne out.
 	handed map[int]load.Digest
 	err    error
@@ -75,6 +76,24 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// waits reports whether a chunk that ends there waits until the whole file is borne out.
+// With a table it is by itself what the digest of the file would prove; only an answer
+// that has all of the file ends with the digest, since whoever made the table may have
+// made a mistake.
+func (b *body) waits(upto int64) bool {
+	end := b.end
+	if end == 0 {
+		end = b.size
+	}
+	switch {
+	case b.e.table:
+		return upto >= b.size && b.begin == 0 && b.end == b.size
+	case b.whole:
+		return true
+	}
+	return upto >= end
+}
+
 // fetch waits for a chunk, unless it is the one in memory. The last chunk of an
 // answer waits until the whole file is borne out.
 func (b *body) fetch(i int) error {
@@ -83,11 +102,7 @@ func (b *body) fetch(i int) error {
 	}
 	g := load.Geometry{Size: b.size}
 	off, n := g.Span(i)
-	end := b.end
-	if end == 0 {
-		end = b.size
-	}
-	last := b.whole || off+int64(n) >= end
+	last := b.waits(off + int64(n))
 	for {
 		next := b.e.file.Changed()
 		part := b.e.file.Partial()
@@ -159,13 +174,13 @@ func (s *sending) WriteHeader(status int) {
 	switch status {
 	case http.StatusOK:
 		s.end = s.body.size
-		if !s.body.whole {
+		if !s.body.whole || s.body.e != nil && s.body.e.table {
 			s.sum = sha256.New()
 		}
 	case http.StatusPartialContent:
 		s.from, s.end = span(s.Header().Get("Content-Range"))
 	}
-	s.body.end = s.end
+	s.body.begin, s.body.end = s.from, s.end
 	s.ResponseWriter.WriteHeader(status)
 	_ = http.NewResponseController(s.ResponseWriter).Flush() // the client knows the length at once
 }

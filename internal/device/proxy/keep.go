@@ -250,7 +250,7 @@ func (p *Proxy) learnKept() {
 	all := maps.Clone(p.keep.index)
 	p.keep.mu.Unlock()
 	for name, c := range all {
-		if u := c.index(); u != nil {
+		if u := c.index(); u != nil && p.cfg.Rules.Learns(u) {
 			p.learnFile(u, name)
 		}
 	}

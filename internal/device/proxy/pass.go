@@ -174,7 +174,7 @@ func (p *Proxy) answered(x *exchange, resp *http.Response) error {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return nil // its body is written, too
 	}
-	if resp.StatusCode == http.StatusOK && sharing.KindOf(x.url) != sharing.NoIndex &&
+	if resp.StatusCode == http.StatusOK && p.cfg.Rules.Learns(x.url) &&
 		resp.Header.Get("Content-Encoding") == "" && x.r.Method == http.MethodGet {
 		resp.Body = p.learning(x.url, resp.Body)
 	}
@@ -273,21 +273,27 @@ func (p *Proxy) client() *http.Client {
 	return &http.Client{Transport: p.direct, Timeout: headTime}
 }
 
+// mayAsk reports whether a sidecar is to be asked for, and notes that it is.
+func (p *Proxy) mayAsk(key string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fresh := time.Since(p.asked[key]) < sidecarAge
+	if len(p.asked) > 1000 {
+		clear(p.asked)
+	}
+	if !fresh {
+		p.asked[key] = time.Now()
+	}
+	return !fresh
+}
+
 // askSidecars fetches the files that may say a digest, unless that was just done.
 func (p *Proxy) askSidecars(ctx context.Context, all []*url.URL) {
 	for _, u := range all {
-		key := u.String()
-		p.mu.Lock()
-		fresh := time.Since(p.asked[key]) < sidecarAge
-		if len(p.asked) > 1000 {
-			clear(p.asked)
-		}
-		p.asked[key] = time.Now()
-		p.mu.Unlock()
-		if fresh {
+		if !p.mayAsk(u.String()) {
 			continue
 		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, key, nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 		if err != nil {
 			continue
 		}

@@ -34,6 +34,7 @@ import (
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/report"
+	"github.com/peerload/peerload/trust"
 )
 
 // DefaultAddress is where a proxy listens: on this device alone.
@@ -94,6 +95,8 @@ type Proxy struct {
 	end    context.CancelFunc
 	keep   *keep
 	busy   sync.WaitGroup
+	// trusted are the publishers that rules name, by their directories.
+	trusted map[string]*trust.Client
 
 	mu      sync.Mutex
 	known   sharing.Known
@@ -117,6 +120,10 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Report == nil {
 		cfg.Report = func(report.Event) {}
 	}
+	trusted, err := openTrust(cfg.Rules)
+	if err != nil {
+		return nil, err
+	}
 	k, err := openKeep(cfg.Files, cfg.Dir, cfg.Keep)
 	if err != nil {
 		return nil, err
@@ -125,8 +132,9 @@ func New(cfg Config) (*Proxy, error) {
 	if _, err := crand.Read(id[:]); err != nil {
 		return nil, err
 	}
-	p := &Proxy{cfg: cfg, pseudo: "peerload-" + hex.EncodeToString(id[:]), keep: k, asked: map[string]time.Time{},
-		told: map[string]bool{}, entries: map[string]*entry{}, counts: counts{by: map[reason.Code]count{}}}
+	p := &Proxy{cfg: cfg, pseudo: "peerload-" + hex.EncodeToString(id[:]), keep: k, trusted: trusted,
+		asked: map[string]time.Time{}, told: map[string]bool{}, entries: map[string]*entry{},
+		counts: counts{by: map[reason.Code]count{}}}
 	p.direct = &ways{p.transport(), p.transport()}
 	p.ctx, p.end = context.WithCancel(context.Background())
 	p.learnKept()
@@ -256,8 +264,9 @@ func (p *Proxy) admits(remote string) bool {
 func (p *Proxy) serve(x *exchange) {
 	q := sharing.Request{Method: x.r.Method, URL: x.url, Header: x.r.Header}
 	x.d = p.decide(q)
-	if len(x.d.Sidecars) > 0 {
+	if len(x.d.Sidecars) > 0 || len(x.d.Loads) > 0 {
 		p.askSidecars(reach(x.r), x.d.Sidecars)
+		p.askLoads(reach(x.r), x.d)
 		q.SidecarsAsked = true
 		x.d = p.decide(q)
 	}

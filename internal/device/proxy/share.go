@@ -56,6 +56,8 @@ type entry struct {
 	file   *engine.File
 	meta   meta
 	from   *url.URL
+	// table says that each chunk is verified when it comes.
+	table bool
 	// opened is closed when file or err is set; done when the file is in place, or
 	// err says why not.
 	opened, done chan struct{}
@@ -206,6 +208,10 @@ func (p *Proxy) spec(x *exchange, e *entry) engine.Spec {
 	if !e.digest.IsZero() {
 		s.Digest = slot.Expect(e.digest)
 	}
+	if e.digest == x.d.Digest && x.d.Size >= 0 {
+		s.Table = x.d.Table
+	}
+	e.table = s.Table != nil
 	if x.d.Credentials {
 		for _, field := range []string{"Authorization", "Cookie"} {
 			if v := x.r.Header.Values(field); len(v) > 0 {
@@ -223,7 +229,7 @@ func (p *Proxy) finish(e *entry, d sharing.Decision) {
 		err = e.file.Commit()
 	}
 	if err == nil {
-		if sharing.KindOf(e.from) != sharing.NoIndex {
+		if p.cfg.Rules.Learns(e.from) {
 			p.learnFile(e.from, e.name)
 		}
 		p.keep.add(e.name, copyOf(e))

@@ -47,6 +47,7 @@ const (
 	ProxyByIndex   Code = "digest-in-index"   // an index that passed through has it
 	ProxyByHeader  Code = "digest-in-header"  // the server's answer has it
 	ProxyBySidecar Code = "digest-in-sidecar" // a file beside it has it
+	ProxyByLoad    Code = "digest-in-load"    // the signed manifest of a load has it
 	ProxyByRule    Code = "digest-in-rule"    // a rule has it
 	ProxyUnsigned  Code = "unsigned-by-rule"  // a rule believes the network
 
@@ -77,7 +78,7 @@ func Own() []Code {
 // status: no device fails for one.
 func Proxy() []Code {
 	return []Code{
-		ProxyByURL, ProxyByIndex, ProxyByHeader, ProxyBySidecar, ProxyByRule, ProxyUnsigned,
+		ProxyByURL, ProxyByIndex, ProxyByHeader, ProxyBySidecar, ProxyByLoad, ProxyByRule, ProxyUnsigned,
 		ProxyTunnel, ProxyMethod, ProxyNever, ProxyCredentials, ProxyPrivate, ProxyNoDigest, ProxyForeignDigest,
 		ProxySmall, ProxyStatus, ProxyCoded, ProxyFailed, ProxyNotSharing,
 	}

@@ -70,9 +70,16 @@ type Decision struct {
 	// Key names the content for the peers, with Unsigned: its URL without
 	// credentials, and without the parameters that are not the content's.
 	Key string
+	// Table of the digests of its chunks, nil if it is not known. Then each chunk is
+	// right or wrong by itself.
+	Table load.Table
 	// Sidecars are files that may say the digest, to be asked for and given to
 	// Learn before the decision is made again.
 	Sidecars []*url.URL
+	// Loads are the manifests of signed loads that may say it, to be verified with what
+	// is in the directory Trust and given to LearnLoad.
+	Loads []*url.URL
+	Trust string
 	// Stream hands bytes on before the digest of the whole file has borne them
 	// out; the last of them wait for it.
 	Stream bool
@@ -100,7 +107,8 @@ func (q Request) HasCredentials() bool {
 
 // Decide decides on a request. A digest counts in this order: a rule's, the
 // URL's, that of an index. What nothing is known of is asked for, and Answered
-// decides again.
+// decides again. A table of chunks counts with the digest that came with it; to a digest
+// that somebody else gave, only a signed one belongs.
 func Decide(rules Rules, known *Known, q Request) Decision {
 	d := Decision{Size: load.UnknownSize}
 	if q.Method == "CONNECT" {
@@ -119,7 +127,12 @@ func Decide(rules Rules, known *Known, q Request) Decision {
 	}
 	d.Key = rule.key(q.URL)
 	at := fromURL(q.URL)
-	if found, ok := known.find(d.Key); ok {
+	found, ok := known.find(d.Key)
+	if loads := rule.loads(q.URL); len(loads) > 0 && !found.signed && !q.SidecarsAsked {
+		d.Verdict, d.Why, d.Loads, d.Trust = Ask, reason.ProxyByLoad, loads, rule.Trust
+		return d
+	}
+	if ok {
 		d.Size = found.size
 		if rule.Digest.IsZero() {
 			d = d.digest(found.digest, found.why)
@@ -139,6 +152,9 @@ func Decide(rules Rules, known *Known, q Request) Decision {
 		return d.pass(reason.ProxyForeignDigest)
 	default:
 		d.Verdict, d.Why = Ask, reason.ProxyNoDigest
+	}
+	if d.Verdict == ByDigest && d.Digest == found.digest && (found.signed || d.Why == found.why) {
+		d.Table, d.Why = found.table, found.why
 	}
 	if d.Verdict == ByDigest && d.Size >= 0 && d.Size < MinShared {
 		return d.pass(reason.ProxySmall)
@@ -194,12 +210,12 @@ func varies(answer, request Header, creds bool) bool {
 }
 
 func (d Decision) pass(why reason.Code) Decision {
-	d.Verdict, d.Why, d.Digest, d.Sidecars = Pass, why, load.Digest{}, nil
+	d.Verdict, d.Why, d.Digest, d.Table, d.Sidecars = Pass, why, load.Digest{}, nil, nil
 	return d
 }
 
 func (d Decision) digest(sum load.Digest, why reason.Code) Decision {
-	d.Verdict, d.Why, d.Digest = ByDigest, why, sum
+	d.Verdict, d.Why, d.Digest, d.Table = ByDigest, why, sum, nil
 	return d
 }
 

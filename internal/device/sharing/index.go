@@ -43,6 +43,7 @@ const (
 	Release       // of apt: the other indexes
 	Sums          // SHA256SUMS
 	Sidecar       // NAME.sha256, of one file
+	Manifest      // NAME.load, of a load that Peerload publishes
 )
 
 var packagesAt = regexp.MustCompile(`(^|/)(Packages(\.gz|\.xz)?|binary-[a-z0-9-]+/by-hash/[A-Za-z0-9]+/[0-9a-f]+)$`)
@@ -59,6 +60,8 @@ func KindOf(u *url.URL) Kind {
 		return Sums
 	case strings.HasSuffix(base, ".sha256") || strings.HasSuffix(base, ".sha256sum"):
 		return Sidecar
+	case strings.HasSuffix(base, load.ManifestSuffix) && !component.MatchString(u.Path):
+		return Manifest
 	}
 	return NoIndex
 }
@@ -75,8 +78,7 @@ func (k *Known) Learn(u *url.URL, why reason.Code, r io.Reader) (n int, err erro
 	text := &io.LimitedReader{R: plain, N: maxPlain}
 	lines := bufio.NewScanner(text)
 	lines.Buffer(nil, maxLine)
-	l := learning{known: k, at: Canonical(u), why: why}
-	l.at.RawQuery, l.at.RawPath = "", ""
+	l := learningAt(k, u, why)
 	switch KindOf(u) {
 	case Packages:
 		l.packages(lines)
@@ -84,6 +86,8 @@ func (k *Known) Learn(u *url.URL, why reason.Code, r io.Reader) (n int, err erro
 		l.release(lines)
 	case Sums, Sidecar:
 		l.sums(lines, KindOf(u) == Sidecar)
+	case Manifest:
+		return l.readManifest(text)
 	}
 	if err = lines.Err(); err == nil && text.N <= 0 {
 		err = errors.New("it is longer than an index may be")
@@ -117,16 +121,61 @@ type learning struct {
 	n     int
 }
 
+// learningAt is what an index at a URL tells, for the URLs beside it.
+func learningAt(k *Known, u *url.URL, why reason.Code) *learning {
+	l := &learning{known: k, at: Canonical(u), why: why}
+	l.at.RawQuery, l.at.RawPath = "", ""
+	return l
+}
+
+// LearnLoad notes what the manifest of a load tells, which is at a URL and was signed
+// by a publisher that this device trusts.
+func (k *Known) LearnLoad(u *url.URL, m *load.Manifest) {
+	learningAt(k, u, reason.ProxyByLoad).manifest(m, true)
+}
+
+// readManifest reads the manifest of a load.
+func (l *learning) readManifest(r io.Reader) (int, error) {
+	text, err := io.ReadAll(io.LimitReader(r, load.MaxManifestSize+1))
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrIndex, err)
+	}
+	m, err := load.ParseManifest(text)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrIndex, err)
+	}
+	l.manifest(m, false)
+	return l.n, nil
+}
+
+// manifest notes the components of a load, where they are published. One that nobody has
+// signed may also be an index of what is beside it; of what is signed, names alone tell
+// no version from another.
+func (l *learning) manifest(m *load.Manifest, signed bool) {
+	dir := path.Dir(l.at.Path)
+	for _, c := range m.Components {
+		f := fact{c.Digest, c.Size, l.why, c.Table, signed}
+		l.noteFact(dir, path.Join("components", c.Digest.String()+"."+c.Name), f)
+		if !signed {
+			l.noteFact(dir, c.Name, f)
+		}
+	}
+}
+
 // note notes the digest of a file, by its path below a directory. Paths that lead
 // elsewhere are left out.
 func (l *learning) note(dir, file string, d load.Digest, size int64) {
+	l.noteFact(dir, file, fact{digest: d, size: size, why: l.why})
+}
+
+func (l *learning) noteFact(dir, file string, f fact) {
 	file = strings.TrimPrefix(file, "./")
 	if file == "" || strings.HasPrefix(file, "/") || path.Clean(file) != file || strings.HasPrefix(file, "..") {
 		return
 	}
 	u := *l.at
 	u.Path = path.Join("/", dir, file)
-	l.known.add(u.String(), fact{d, size, l.why})
+	l.known.add(u.String(), f)
 	l.n++
 }
 

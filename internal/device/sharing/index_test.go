@@ -241,6 +241,8 @@ func FuzzLearn(f *testing.F) {
 	f.Add("/debian/dists/b/InRelease", "SHA256:\n "+sum+" 5 main/x\n")
 	f.Add("/a/SHA256SUMS", sum+"  x\nSHA256 (y) = "+sum)
 	f.Add("/a/x.sha256", sum)
+	_, text := manifest(f, "1.0", []byte("x"))
+	f.Add("/a/phone.load", text)
 	f.Fuzz(func(t *testing.T, where, text string) {
 		u := &url.URL{Scheme: "http", Host: "a", Path: "/" + strings.TrimPrefix(where, "/")}
 		in := strings.NewReader(text)

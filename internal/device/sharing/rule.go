@@ -31,6 +31,10 @@ type Rule struct {
 	// Sidecars are the names of files that say the digest: one that begins with a
 	// dot is added to the URL, another one is in the same directory.
 	Sidecars []string
+	// Trust is the directory of the publisher who signs the loads that are there: what
+	// their manifests tell counts once it is verified, and not before. Empty: what
+	// manifests tell counts as other indexes do.
+	Trust string
 	// Ignore are query parameters that belong to a presigned URL and not to the
 	// content; one that ends in * stands for all that begin so.
 	Ignore []string
@@ -40,7 +44,8 @@ type Rule struct {
 type Rules []Rule
 
 // words are what may follow the pattern of a rule.
-var words = []string{"never", "unsigned", "stream", "credentials", "sha256=HEX", "sidecar=NAME", "ignore=PARAMETER,..."}
+var words = []string{"never", "unsigned", "stream", "credentials", "sha256=HEX", "sidecar=NAME", "trust=DIRECTORY",
+	"ignore=PARAMETER,..."}
 
 // maxRule bounds the text of a rule, in bytes.
 const maxRule = 4096
@@ -62,7 +67,8 @@ func ParseRule(text string) (r Rule, err error) {
 			return r, fmt.Errorf("rule %q: %w", r.text, err)
 		}
 	}
-	shares := r.Unsigned || !r.Digest.IsZero() || len(r.Sidecars) > 0 || r.Stream || r.Credentials || len(r.Ignore) > 0
+	shares := r.Unsigned || !r.Digest.IsZero() || len(r.Sidecars) > 0 || r.Trust != "" || r.Stream || r.Credentials ||
+		len(r.Ignore) > 0
 	switch {
 	case r.Never && shares:
 		return r, fmt.Errorf("rule %q: never and other words exclude each other", r.text)
@@ -92,6 +98,9 @@ func (r *Rule) take(word string) (err error) {
 			return fmt.Errorf("sidecar=%s: it is a name in the same directory, or an ending such as .sha256", value)
 		}
 		r.Sidecars = append(r.Sidecars, value)
+		return nil
+	case name == "trust" && value != "":
+		r.Trust = value
 		return nil
 	case name == "ignore" && value != "":
 		r.Ignore = append(r.Ignore, strings.Split(value, ",")...)
@@ -180,14 +189,53 @@ func (r Rule) ignores(name string) bool {
 // sidecars are the URLs of the files that say the digest of a URL.
 func (r Rule) sidecars(u *url.URL) (all []*url.URL) {
 	for _, name := range r.Sidecars {
-		c := Canonical(u)
-		c.RawPath, c.RawQuery = "", ""
-		if strings.HasPrefix(name, ".") {
-			c.Path += name
-		} else {
-			c.Path = path.Join(path.Dir(c.Path), name)
+		if c := sidecar(u, name); r.Trust == "" || KindOf(c) != Manifest {
+			all = append(all, c)
 		}
-		all = append(all, c)
 	}
 	return all
+}
+
+// sidecar is the URL of a file of that name beside a URL. The manifest of a load is in
+// the directory above its components.
+func sidecar(u *url.URL, name string) *url.URL {
+	c := Canonical(u)
+	c.RawPath, c.RawQuery = "", ""
+	dir := path.Dir(c.Path)
+	if strings.HasPrefix(name, ".") {
+		c.Path += name
+		return c
+	}
+	if path.Base(dir) == "components" && strings.HasSuffix(name, load.ManifestSuffix) {
+		dir = path.Dir(dir)
+	}
+	c.Path = path.Join(dir, name)
+	return c
+}
+
+// loads are the URLs of the manifests that are to be verified before a URL is decided
+// on: those that the rule names, and the one that is asked for, which its client may
+// follow.
+func (r Rule) loads(u *url.URL) (all []*url.URL) {
+	if r.Trust == "" {
+		return nil
+	}
+	if KindOf(u) == Manifest {
+		c := Canonical(u)
+		c.RawQuery = ""
+		return append(all, c)
+	}
+	for _, name := range r.Sidecars {
+		if c := sidecar(u, name); KindOf(c) == Manifest {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// Learns reports whether what passes through from a URL is learned from as it is: an
+// index that no rule wants verified.
+func (rs Rules) Learns(u *url.URL) bool {
+	kind := KindOf(u)
+	return kind != NoIndex && (kind != Manifest || rs.find(u).Trust == "")
 }

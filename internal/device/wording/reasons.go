@@ -88,8 +88,10 @@ var reasons = map[reason.Code][2]string{
 	reason.ProxyByIndex:   {"shared: an index that passed through has the digest", "共有: 通過した索引にダイジェストがある"},
 	reason.ProxyByHeader:  {"shared: the server's answer has the digest", "共有: サーバの応答にダイジェストがある"},
 	reason.ProxyBySidecar: {"shared: a file beside it has the digest", "共有: 付属ファイルにダイジェストがある"},
-	reason.ProxyByRule:    {"shared: a rule has the digest", "共有: ルールにダイジェストがある"},
-	reason.ProxyUnsigned:  {"shared unsigned, as a rule says", "ルールにより署名なしで共有"},
+	reason.ProxyByLoad: {"shared: the signed manifest of a load has the digest",
+		"共有: ロードの署名付きマニフェストにダイジェストがある"},
+	reason.ProxyByRule:   {"shared: a rule has the digest", "共有: ルールにダイジェストがある"},
+	reason.ProxyUnsigned: {"shared unsigned, as a rule says", "ルールにより署名なしで共有"},
 
 	reason.ProxyTunnel:      {"not shared: encrypted from end to end", "共有なし: 端点間で暗号化されている"},
 	reason.ProxyMethod:      {"not shared: it is no download", "共有なし: ダウンロードではない"},
