@@ -34,9 +34,7 @@
 // protocol, for drivers of your own). Packages below internal are not public
 // and may change without notice.
 //
-// What lives here: what a program asks for, and how the device is put together
-// for it. What must not: flags, terminals, exit statuses, and the path itself,
-// which is in internal/device. Read request.go first, then fetch.go (what is
-// fetched), moves.go (what happens when the address changes) and device.go (how the
-// device is put together).
+// What lives here: what a program asks for. What must not: flags, terminals, exit
+// statuses, and how it is done, which is in internal/device/fetch, and the path
+// itself, beside that. Read request.go.
 package peerload

@@ -1,11 +1,6 @@
 package peerload
 
-import (
-	"context"
-	"errors"
-
-	"github.com/peerload/peerload/internal/device/failure"
-)
+import "github.com/peerload/peerload/internal/device/failure"
 
 // Kinds of errors of Fetch, for errors.Is. The text of an error says what
 // happened and what to do about it. If ctx ends, errors.Is finds both ctx.Err()
@@ -35,21 +30,3 @@ var (
 	// expired, older than before. The causes are errors of package trust.
 	ErrTrust error = failure.Trust
 )
-
-// late is an error of a server that took too long. Packages net and net/http
-// call their timeouts context.DeadlineExceeded; the context of the caller has
-// not ended.
-type late struct{ err error }
-
-func (e late) Error() string { return e.err.Error() }
-
-// Is matches what the wrapped error matches, except the end of a context. There
-// is no Unwrap, because that would match it.
-func (e late) Is(target error) bool { return !isContext(target) && errors.Is(e.err, target) }
-
-func (e late) As(target any) bool { return errors.As(e.err, target) }
-
-// isContext reports whether an error is the end of a context.
-func isContext(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-}

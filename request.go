@@ -1,21 +1,16 @@
 package peerload
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"time"
 
-	"github.com/peerload/peerload/internal/device/failure"
-	"github.com/peerload/peerload/internal/device/origin"
-	"github.com/peerload/peerload/internal/device/slot"
-	"github.com/peerload/peerload/internal/device/target"
-	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/device/fetch"
+	"github.com/peerload/peerload/internal/device/signed"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/report"
 )
 
@@ -129,119 +124,40 @@ type Server struct {
 
 // Proof says which bytes are right. It is made by SHA256, Trust or Unsigned;
 // the zero Proof says nothing and is refused.
-type Proof struct {
-	kind   target.Proof
-	digest load.Digest // with target.Digest
-	dir    string      // with target.Signed
-}
+type Proof struct{ proof fetch.Proof }
 
 // SHA256 proves one file by its digest. The zero digest, that of an unset
 // variable, is refused.
-func SHA256(digest load.Digest) Proof { return Proof{kind: target.Digest, digest: digest} }
+func SHA256(digest load.Digest) Proof { return Proof{fetch.SHA256(digest)} }
 
 // Trust proves a load by its signed metadata. The directory holds the pinned
 // root.json of the publisher, and the newest accepted metadata, so that nothing
 // older is accepted; it must be writable.
-func Trust(dir string) Proof { return Proof{kind: target.Signed, dir: dir} }
+func Trust(dir string) Proof { return Proof{fetch.Signed(dir, signed.Dir(dir))} }
 
 // Unsigned believes what the server and the peers send.
-func Unsigned() Proof { return Proof{kind: target.Unsigned} }
+func Unsigned() Proof { return Proof{fetch.Unsigned()} }
 
-// expected is which digest a file must have.
-func (p Proof) expected() slot.Expected {
-	if p.kind == target.Digest {
-		return slot.Expect(p.digest)
-	}
-	return slot.ExpectAny()
-}
-
-// words are the names of this package's fields and functions for use in
-// messages.
-func words() target.Words {
-	return target.Words{Digest: "SHA256", Trust: "Trust", GiveTrust: "Trust(dir)", Slots: "Slots", Output: "Output"}
-}
+// Fetch fetches what the request asks for, through the peers. It returns when
+// every file is verified and in place, and the peers that wait for this device
+// have been served; see Request.Linger. It resumes a partial file of an earlier
+// run.
+//
+// It returns one report for each file in place, in the order of the URLs, or
+// one for the whole load. If it fails, the reports are for the files that were
+// already in place. The error is of one of the kinds ErrRequest to ErrTrust, or
+// that of ctx with its cause; any other error is unexpected.
+func Fetch(ctx context.Context, r Request) ([]report.Final, error) { return fetch.Run(ctx, r.inner()) }
 
 // Validate says what is wrong with the request before anything begins; the
 // error is an ErrRequest. Fetch calls it.
-func (r Request) Validate() error {
-	_, err := r.targets()
-	return err
-}
+func (r Request) Validate() error { return r.inner().Validate() }
 
-// targets returns what the request asks for, if it is valid.
-func (r Request) targets() (*target.List, error) {
-	if err := r.check(); err != nil {
-		return nil, failure.WithKind(failure.Request, err)
+// inner is the same for package fetch.
+func (r Request) inner() fetch.Request {
+	return fetch.Request{
+		URLs: r.URLs, Proof: r.Proof.proof, Output: r.Output, State: r.State, Slots: r.Slots, Model: r.Model,
+		Linger: r.Linger, NoSync: r.NoSync, Peers: fetch.Peers(r.Peers), Server: fetch.Server(r.Server),
+		Events: r.Events, Warn: r.Warn,
 	}
-	l, err := target.Parse(r.URLs, r.Output)
-	if err != nil {
-		return nil, err
-	}
-	return l, l.Resolve(r.Proof.kind, r.Slots, words())
-}
-
-// check refuses values that no URL makes right.
-func (r Request) check() error {
-	switch {
-	case r.Proof.kind == 0:
-		return errors.New("nothing says which bytes are right: set Proof to SHA256(digest) (one file), " +
-			"Trust(dir) (a signed load), or Unsigned() to believe the network")
-	case r.Proof.kind == target.Signed && r.Proof.dir == "":
-		return errors.New("Trust names no directory")
-	case r.Proof.kind == target.Digest && r.Proof.digest.IsZero():
-		return errors.New("SHA256 was given no digest: all its bytes are zero; Unsigned() believes the network")
-	case r.State == "":
-		return errors.New("State names no directory")
-	case r.Linger != nil && *r.Linger < 0:
-		return errors.New("Linger must not be negative")
-	}
-	if err := r.Peers.check(); err != nil {
-		return err
-	}
-	return r.Server.check()
-}
-
-func (p Peers) check() error {
-	if p.Trees < 0 || p.Trees > 2 {
-		return fmt.Errorf("Peers.Trees is 0, 1 or 2, not %d", p.Trees)
-	}
-	if !p.Address.IsValid() && p.Address != (netip.Prefix{}) {
-		return errors.New("Peers.Address is not an address with the length of its prefix")
-	}
-	_, err := pdp.Preset(p.Profile)
-	return err
-}
-
-func (s Server) check() error {
-	if s.Retries != nil && *s.Retries < 0 {
-		return errors.New("Server.Retries must not be negative")
-	}
-	if s.Connections < 0 || s.Connections > policy.MostConnections {
-		return fmt.Errorf("Server.Connections is 1 to %d, or 0, not %d", policy.MostConnections, s.Connections)
-	}
-	cfg := s.config(netip.Addr{})
-	return cfg.Validate()
-}
-
-// connections is the most connections to the servers of a file.
-func (s Server) connections() int {
-	if s.Connections == 0 {
-		return policy.MostConnections
-	}
-	return s.Connections
-}
-
-// config is the same for package origin. A device on loopback, of which one host
-// may have several, connects from its own address; elsewhere the route says from
-// which.
-func (s Server) config(from netip.Addr) origin.Config {
-	cfg := origin.Config{
-		Headers: s.Header.Clone(), CACert: s.CACerts, ClientCert: s.ClientCert, LimitRate: s.LimitRate,
-		ConnectTimeout: s.ConnectTimeout, StallTimeout: origin.RootStallTimeout, BlockSize: s.TFTPBlockSize,
-		WindowSize: s.TFTPWindow,
-	}
-	if from.IsLoopback() {
-		cfg.LocalAddr = from
-	}
-	return cfg
 }

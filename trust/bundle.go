@@ -21,7 +21,7 @@ import (
 // Limits of a bundle.
 const (
 	// MaxBundleSize bounds a bundle, in bytes (4 MiB).
-	MaxBundleSize = 4 << 20
+	MaxBundleSize = tuf.MaxBundleSize
 	// maxBundleEntries bounds the files in a bundle.
 	maxBundleEntries = 64
 	// maxBundlePath bounds the path of a file, in bytes: it has one byte of length.

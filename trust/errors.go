@@ -10,38 +10,39 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"github.com/peerload/peerload/internal/durable"
+	"github.com/peerload/peerload/internal/tuf"
 )
 
 // Why something is not trusted, for errors.Is.
 var (
 	// ErrNoRoot says that the trust directory has no usable pinned root.
-	ErrNoRoot = errors.New("no pinned root")
+	ErrNoRoot = tuf.ErrNoRoot
 	// ErrExpired says that metadata is past its expiry: nobody has vouched
 	// lately that it is still current.
-	ErrExpired = errors.New("metadata has expired")
+	ErrExpired = tuf.ErrExpired
 	// ErrClock accompanies ErrExpired if the expiry is so long past that a
 	// wrong clock on this device is the more likely reason.
-	ErrClock = errors.New("this device's clock may be wrong")
+	ErrClock = tuf.ErrClock
 	// ErrRolledBack says that metadata is older than what was accepted before.
-	ErrRolledBack = errors.New("metadata is older than what was accepted before")
+	ErrRolledBack = tuf.ErrRolledBack
 	// ErrMixed says that metadata files of different states were put together.
-	ErrMixed = errors.New("metadata files do not belong together")
+	ErrMixed = tuf.ErrMixed
 	// ErrBadSignature says that metadata is not signed by the keys the root names.
-	ErrBadSignature = errors.New("metadata is not signed by the trusted keys")
+	ErrBadSignature = tuf.ErrBadSignature
 	// ErrMalformed says that metadata or a manifest cannot be understood.
 	ErrMalformed = errors.New("metadata cannot be understood")
 	// ErrUnknownTarget says that the repository does not vouch for a load of that name.
-	ErrUnknownTarget = errors.New("the repository has no such load")
+	ErrUnknownTarget = tuf.ErrUnknownTarget
 	// ErrWrongLength says that a manifest does not have the signed length.
 	ErrWrongLength = errors.New("the manifest has not the signed length")
 	// ErrWrongHash says that a manifest does not have the signed digest.
 	ErrWrongHash = errors.New("the manifest has not the signed digest")
 	// ErrNotFound is what a Fetcher returns for a file that does not exist.
-	ErrNotFound = errors.New("not found")
+	ErrNotFound = tuf.ErrNotFound
 	// ErrTooLarge says that a file is longer than it may be.
 	ErrTooLarge = durable.ErrTooLarge
 	// ErrStore says that the trust directory cannot be read or written.
-	ErrStore = errors.New("trust directory")
+	ErrStore = tuf.ErrStore
 )
 
 // errBundle says that bytes are not a bundle.

@@ -22,6 +22,7 @@ import (
 	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/reason"
+	"github.com/peerload/peerload/internal/device/signed"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/load"
@@ -386,7 +387,7 @@ func (s *session) getLoad(ctx context.Context, i *instance, r *GetRequest) (got,
 	if err != nil {
 		return got{}, err
 	}
-	run, err := fetch(ctx, engine.LoadSpec{URLs: urls, Trust: r.Trust, Model: r.Model,
+	run, err := fetch(ctx, engine.LoadSpec{URLs: urls, Trust: signed.Dir(r.Trust), Model: r.Model,
 		Group: policy.Builtin().Group(r.Model), Dir: r.Targets[0], Slots: r.Slots, Scratch: scratch})
 	if err != nil {
 		run.Close()

@@ -14,6 +14,7 @@ import (
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/reason"
+	"github.com/peerload/peerload/internal/device/signed"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/durable"
@@ -61,7 +62,7 @@ func (d *Daemon) stage(ctx context.Context, name string) (version string, err er
 func (d *Daemon) loadSpec(file string, i *instance) (engine.LoadSpec, error) {
 	urls, err := d.loadURLs(file)
 	c := d.conf.get()
-	return engine.LoadSpec{URLs: urls, Trust: c.Trust, Model: c.Model, Group: i.key.group,
+	return engine.LoadSpec{URLs: urls, Trust: signed.Dir(c.Trust), Model: c.Model, Group: i.key.group,
 		Scratch: filepath.Join(c.State, scratchName)}, err
 }
 

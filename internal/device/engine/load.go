@@ -16,9 +16,9 @@ import (
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/tuf"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
-	"github.com/peerload/peerload/trust"
 )
 
 // ErrModel says that a load is not for this device's model.
@@ -34,11 +34,11 @@ func (e *TrustError) Error() string {
 		err  error
 		does string
 	}{
-		{trust.ErrClock, "set this device's clock"},
-		{trust.ErrExpired, "the publisher has to sign again; check this device's clock as well"},
-		{trust.ErrRolledBack, "the server, or somebody on the way, gives out an old state: tell the publisher"},
-		{trust.ErrMixed, "the server may just be changing: try again, then tell the publisher"},
-		{trust.ErrBadSignature,
+		{tuf.ErrClock, "set this device's clock"},
+		{tuf.ErrExpired, "the publisher has to sign again; check this device's clock as well"},
+		{tuf.ErrRolledBack, "the server, or somebody on the way, gives out an old state: tell the publisher"},
+		{tuf.ErrMixed, "the server may just be changing: try again, then tell the publisher"},
+		{tuf.ErrBadSignature,
 			"check the URL; if the publisher has begun anew, get the new root.json from him, and not from this server"},
 	} {
 		if errors.Is(e.Err, a.err) {
@@ -57,8 +57,8 @@ type LoadSpec struct {
 	// What one server does not give is asked of the next. All devices of a site
 	// should begin with the same one: it names what they share.
 	URLs []*url.URL
-	// Trust is the directory with the pinned root.
-	Trust string
+	// Trust verifies the load; it is opened for each run.
+	Trust tuf.Trust
 	// Model of this device, empty if not told; Group its model group.
 	Model, Group string
 	// Dir is where the components go.
@@ -77,7 +77,7 @@ const ahead = 8
 const bundlePrefix = "bundle-"
 
 // maxManifest bounds the bundle of metadata and manifest.
-const maxManifest = trust.MaxBundleSize
+const maxManifest = tuf.MaxBundleSize
 
 // LoadRun is a load that is being fetched or served.
 type LoadRun struct {
@@ -140,7 +140,7 @@ func (d *Device) verifiedRun(ctx context.Context, s LoadSpec) (*LoadRun, error) 
 // bundle of what it took from a server, and every device verifies it for
 // itself.
 func (r *LoadRun) manifest(ctx context.Context) error {
-	client, err := trust.New(trust.Config{Dir: r.spec.Trust})
+	publisher, err := r.spec.Trust.Open()
 	if err != nil {
 		return &TrustError{err}
 	}
@@ -155,18 +155,16 @@ func (r *LoadRun) manifest(ctx context.Context) error {
 		Target: filepath.Join(r.spec.Scratch, fmt.Sprintf("%s%d-%s", bundlePrefix, os.Getpid(), r.name)),
 		Fetch: func(ctx context.Context, from *url.URL) ([]byte, error) {
 			far := &originFetcher{dev: r.dev, base: baseOf(from)}
-			b, _, err := client.BuildBundle(ctx, far, r.name)
+			b, err := publisher.Bundle(ctx, far, r.name)
 			switch {
-			case err == nil:
-				return trust.PackBundle(b), nil
-			case errors.Is(err, trust.ErrNotFound):
+			case errors.Is(err, tuf.ErrNotFound):
 				// There is nothing to trust or not: it is not there.
-				return nil, fmt.Errorf("no signed load there: %w: %w", origin.ErrNotFound, err)
-			case !far.failed(err):
+				err = fmt.Errorf("no signed load there: %w: %w", origin.ErrNotFound, err)
+			case err != nil && !far.failed(err):
 				// Asking again would not make it trustworthy.
-				return nil, fmt.Errorf("%w: %w", origin.ErrForbidden, &TrustError{err})
+				err = fmt.Errorf("%w: %w", origin.ErrForbidden, &TrustError{err})
 			}
-			return nil, err
+			return b, err
 		},
 	})
 	if err != nil {
@@ -184,15 +182,12 @@ func (r *LoadRun) manifest(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := trust.ParseBundle(raw)
-	if err == nil {
-		r.Manifest, _, err = client.Manifest(ctx, b, r.name)
-	}
+	r.Manifest, err = publisher.Manifest(ctx, raw, r.name)
 	if err != nil && f.Final().BytesFromOrigin == 0 {
 		// A peer's copy counts only if it is genuine, unexpired and not older.
 		r.dev.event(report.Event{Event: report.KindFallback, File: name, Reason: string(reason.MetadataRefused),
 			Message: fmt.Sprintf("the peers' copy of the metadata is refused: %v; asking the server", err)})
-		err = r.manifestOf(ctx, client)
+		err = r.manifestOf(ctx, publisher)
 	}
 	if err != nil {
 		return &TrustError{err}
@@ -202,9 +197,9 @@ func (r *LoadRun) manifest(ctx context.Context) error {
 
 // manifestOf asks the servers themselves for metadata and manifest, until one
 // has what can be trusted. The error is that of the first.
-func (r *LoadRun) manifestOf(ctx context.Context, client *trust.Client) (err error) {
+func (r *LoadRun) manifestOf(ctx context.Context, publisher tuf.Publisher) (err error) {
 	for _, i := range r.dev.servers.order(r.dev.now(), r.bases) {
-		m, _, failed := client.Manifest(ctx, &originFetcher{dev: r.dev, base: r.bases[i]}, r.name)
+		m, failed := publisher.Ask(ctx, &originFetcher{dev: r.dev, base: r.bases[i]}, r.name)
 		if failed == nil {
 			r.Manifest = m
 			return nil
@@ -223,7 +218,7 @@ func (r *LoadRun) specsOf(cs []load.Component, dir string) []Spec {
 		var sources []*url.URL
 		for _, base := range r.bases {
 			u := *base
-			u.Path += trust.ComponentPath(c.Digest.String(), c.Name)
+			u.Path += tuf.ComponentPath(c.Digest.String(), c.Name)
 			sources = append(sources, &u)
 		}
 		out = append(out, Spec{
@@ -436,21 +431,21 @@ func (r *LoadRun) Close() {
 	}
 }
 
-// originFetcher gives a trust.Client the files of a repository.
+// originFetcher gives a publisher the files of a repository.
 type originFetcher struct {
 	dev  *Device
 	base *url.URL
 	last error
 }
 
-// Fetch implements trust.Fetcher.
+// Fetch implements tuf.Fetcher.
 func (o *originFetcher) Fetch(ctx context.Context, p string, most int64) ([]byte, error) {
 	u := *o.base
 	u.Path += p
 	b, err := o.dev.cfg.Origin.Open(ctx, origin.Request{URL: &u, Size: load.UnknownSize})
 	if err != nil {
 		if errors.Is(err, origin.ErrNotFound) {
-			return nil, fmt.Errorf("%s: %w", origin.Shown(&u), trust.ErrNotFound)
+			return nil, fmt.Errorf("%s: %w", origin.Shown(&u), tuf.ErrNotFound)
 		}
 		o.last = err
 		return nil, err
@@ -463,6 +458,6 @@ func (o *originFetcher) Fetch(ctx context.Context, p string, most int64) ([]byte
 	return raw, err
 }
 
-// failed reports whether an error of the trust client really means that the
+// failed reports whether an error of the publisher really means that the
 // server could not be asked.
 func (o *originFetcher) failed(err error) bool { return o.last != nil && errors.Is(err, o.last) }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/signed"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
@@ -101,8 +102,8 @@ func (s *shelf) spec() LoadSpec {
 	s.must(err)
 	trusts := s.t.TempDir()
 	s.must(os.WriteFile(filepath.Join(trusts, trust.PinName), pin, 0o644))
-	return LoadSpec{URLs: []*url.URL{{Scheme: "file", Path: filepath.Join(s.dir, "fw.load")}}, Trust: trusts,
-		Model: "linux-arm", Dir: s.t.TempDir(), Scratch: s.t.TempDir()}
+	return LoadSpec{URLs: []*url.URL{{Scheme: "file", Path: filepath.Join(s.dir, "fw.load")}},
+		Trust: signed.Dir(trusts), Model: "linux-arm", Dir: s.t.TempDir(), Scratch: s.t.TempDir()}
 }
 
 // component is where the tree has a component.
@@ -142,7 +143,7 @@ func TestLoadRefused(t *testing.T) {
 		"for another model": {as(func(_ *shelf, p *LoadSpec) { p.Model = "7961" }), ErrModel, false},
 		"another publisher's": {as(func(_ *shelf, p *LoadSpec) { p.Trust = other.spec().Trust }),
 			trust.ErrBadSignature, true},
-		"without a pin":   {as(func(s *shelf, p *LoadSpec) { p.Trust = s.t.TempDir() }), trust.ErrNoRoot, true},
+		"without a pin":   {as(func(s *shelf, p *LoadSpec) { p.Trust = signed.Dir(s.t.TempDir()) }), trust.ErrNoRoot, true},
 		"of no such name": {as(func(_ *shelf, p *LoadSpec) { p.URLs[0].Path += "x.load" }), trust.ErrUnknownTarget, true},
 		"where there is none": {as(func(s *shelf, p *LoadSpec) { p.URLs[0].Path = s.t.TempDir() + "/fw.load" }),
 			origin.ErrNotFound, false},

@@ -16,8 +16,8 @@ import (
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/tuf"
 	"github.com/peerload/peerload/pdp/wire"
-	"github.com/peerload/peerload/trust"
 )
 
 // Kinds of failures, for errors.Is. Package peerload says what each means.
@@ -84,12 +84,12 @@ func reasonOf(err error) reason.Code {
 	switch {
 	case errors.As(err, new(*Stopped)):
 		return reason.Of(wire.ReasonStopped)
-	case is(slot.ErrNoSpace, trust.ErrStore, slot.ErrLocked, slot.ErrNotFile,
+	case is(slot.ErrNoSpace, tuf.ErrStore, slot.ErrLocked, slot.ErrNotFile,
 		slot.ErrNoSymlinks, slot.ErrFoldsCase):
 		return reason.Of(wire.ReasonDisk)
 	case errors.As(err, &job):
 		return job.Code()
-	case is(trust.ErrUnknownTarget):
+	case is(tuf.ErrUnknownTarget):
 		return reason.NoLoad
 	case errors.As(err, new(*engine.TrustError)):
 		return reason.Trust

@@ -1,4 +1,4 @@
-package peerload
+package fetch
 
 import (
 	"context"
@@ -120,7 +120,7 @@ func (r *Request) listen(servers []string) (*peernet.Sockets, error) {
 		// The request is not wrong: a device that is just starting has no
 		// address yet.
 		return nil, failure.WithKind(failure.Network,
-			fmt.Errorf("%w: %w; try again when the network is up, or fetch without the peers", ErrNoNetwork, err))
+			fmt.Errorf("%w: %w; try again when the network is up, or fetch without the peers", failure.Network, err))
 	}
 	return s, failure.WithKind(failure.Request, err)
 }

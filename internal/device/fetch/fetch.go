@@ -1,4 +1,4 @@
-package peerload
+package fetch
 
 import (
 	"context"
@@ -21,16 +21,8 @@ import (
 // Request.Linger is nil.
 const lingerMost = time.Minute
 
-// Fetch fetches what the request asks for, through the peers. It returns when
-// every file is verified and in place, and the peers that wait for this device
-// have been served; see Request.Linger. It resumes a partial file of an earlier
-// run.
-//
-// It returns one report for each file in place, in the order of the URLs, or
-// one for the whole load. If it fails, the reports are for the files that were
-// already in place. The error is of one of the kinds ErrRequest to ErrTrust, or
-// that of ctx with its cause; any other error is unexpected.
-func Fetch(ctx context.Context, r Request) ([]report.Final, error) {
+// Run does what the request asks for; Fetch of package peerload says what and when.
+func Run(ctx context.Context, r Request) ([]report.Final, error) {
 	list, err := r.targets()
 	if err != nil {
 		return nil, err
@@ -153,7 +145,7 @@ func (f *fetching) load(ctx context.Context) ([]report.Final, error) {
 		begin = f.dev.FetchClassic
 	}
 	run, err := begin(ctx, engine.LoadSpec{
-		URLs: sources, Trust: f.req.Proof.dir, Model: f.req.Model, Group: policy.Builtin().Group(f.req.Model),
+		URLs: sources, Trust: f.req.Proof.trust, Model: f.req.Model, Group: policy.Builtin().Group(f.req.Model),
 		Dir: f.list.Output, Slots: f.req.Slots, Scratch: f.state.Path(),
 	})
 	if err != nil {
@@ -215,4 +207,22 @@ func (f *fetching) failed(ctx context.Context, name string, err error, fin *repo
 func (f *fetching) event(kind, file string) report.Event {
 	return report.Event{Schema: report.Schema, Time: status.Stamp(time.Now()), Event: kind,
 		Device: fmt.Sprintf("%016x", f.dev.id), File: file}
+}
+
+// late is an error of a server that took too long. Packages net and net/http
+// call their timeouts context.DeadlineExceeded; the context of the caller has
+// not ended.
+type late struct{ err error }
+
+func (e late) Error() string { return e.err.Error() }
+
+// Is matches what the wrapped error matches, except the end of a context. There
+// is no Unwrap, because that would match it.
+func (e late) Is(target error) bool { return !isContext(target) && errors.Is(e.err, target) }
+
+func (e late) As(target any) bool { return errors.As(e.err, target) }
+
+// isContext reports whether an error is the end of a context.
+func isContext(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

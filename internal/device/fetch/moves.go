@@ -1,4 +1,4 @@
-package peerload
+package fetch
 
 import (
 	"context"
