@@ -31,7 +31,8 @@ func TestDecisions(t *testing.T) {
 		{"stalls-often", line{rate: 5e5, each: 2e5, rtt: 100 * ms, stalls: 0.5}, Config{Connections: 4, Chunks: 60}, 5},
 		{"takes-two", line{rate: 2.4e6, each: 3e5, rtt: 100 * ms, takes: 2}, Config{Connections: 8, Chunks: 200}, 6},
 		{"takes-one", line{rate: 2.4e6, each: 3e5, rtt: 100 * ms, takes: 1}, Config{Connections: 4, Chunks: 80}, 6},
-		{"limited", line{rate: 1e6, each: 1e5, rtt: 200 * ms, noise: 0.2}, Config{Connections: 8, Chunks: 150, Limit: 3e5}, 7},
+		{"limited", line{rate: 1e6, each: 1e5, rtt: 200 * ms, noise: 0.2},
+			Config{Connections: 8, Chunks: 150, Limit: 3e5}, 7},
 		{"few", line{rate: 1e6, each: 3e5, rtt: 100 * ms, noise: 0.5}, Config{Connections: 3, Chunks: 300}, 8},
 		{"large-chunks", line{rate: 4e6, each: 1e6, rtt: 50 * ms}, Config{Connections: 8, Chunk: 1 << 20, Chunks: 60}, 9},
 	}
