@@ -13,8 +13,11 @@ import (
 
 // accessTabs are the pages of who may do what.
 func accessTabs(v *frame.Visit) []tab {
-	return []tab{{v.T("Users"), "/users"}, {v.T("Tokens"), "/tokens"}, {v.T("Enrolment"), "/enrolments"},
-		{v.T("Webhooks"), "/webhooks"}, {v.T("Keys"), "/trust"}}
+	return []tab{
+		{Text: v.T("Users"), Path: "/users"},
+		{Text: v.T("Tokens"), Path: "/tokens"},
+		{Text: v.T("Enrolment"), Path: "/enrolments"},
+		{Text: v.T("Webhooks"), Path: "/webhooks"}, {Text: v.T("Keys"), Path: "/trust"}}
 }
 
 func roleOptions(v *frame.Visit) (out []frame.Option) {
@@ -29,7 +32,7 @@ func userList(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	p := listing{Title: v.T("Users"), Tabs: accessTabs(v), Pages: pagesOf(rows), Search: true,
+	p := listing{Title: v.T("Users"), Tabs: accessTabs(v), Pages: frame.PagesOf(rows), Search: true,
 		Actions: only(v.MayAll("access"), action{Text: v.T("New user"), Path: "/users/new"}), Empty: v.T("No such user."),
 		Table: table{Head: []string{v.T("User"), v.T("Full name"), v.T("Role"), v.T("Sites"), v.T("State"),
 			v.T("Last sign-in")}}}
@@ -59,21 +62,21 @@ func userThing(v *frame.Visit) error {
 		action{Text: v.T("End all sessions"), Path: path + "/sign-out", Second: true},
 		action{Text: v.T("Delete"), Path: path + "/delete", Danger: true})}
 	if u.Role != "" {
-		p.know(v.T("Role"), text(v.T("role "+u.Role)))
+		p.Know(v.T("Role"), text(v.T("role "+u.Role)))
 	}
-	p.know(v.T("Sites"), text(strings.Join(u.Sites, ", ")))
-	p.know(v.T("Signs in at"), text(u.Issuer))
+	p.Know(v.T("Sites"), text(strings.Join(u.Sites, ", ")))
+	p.Know(v.T("Signs in at"), text(u.Issuer))
 	if u.Disabled {
-		p.know(v.T("State"), cell{Text: v.T("disabled"), State: "cancelled"})
+		p.Know(v.T("State"), cell{Text: v.T("disabled"), State: "cancelled"})
 	}
-	p.know(v.T("Last sign-in"), moment(u.LastLogin))
-	p.know(v.T("What this user has done"), cell{Text: v.T("Audit log"), Link: "/audit?" + query("actor", u.Name)})
+	p.Know(v.T("Last sign-in"), moment(u.LastLogin))
+	p.Know(v.T("What this user has done"), cell{Text: v.T("Audit log"), Link: "/audit?" + query("actor", u.Name)})
 	return v.Show("thing", p)
 }
 
 // userFields are those of a user.
 func userFields(v *frame.Visit, u client.User) ([]frame.Field, error) {
-	sites, err := siteOptions(v)
+	sites, err := frame.SiteOptions(v)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +122,7 @@ func newUser(v *frame.Visit) error {
 	fields[3].Required = true
 	f := frame.Form{Title: v.T("New user"), Action: "/users/new", Back: "/users", Button: v.T("Make the user"),
 		Fields: append([]frame.Field{{Name: "name", Label: v.T("Name"), Required: true}}, fields[:4]...)}
-	return save(v, f, func() (string, error) {
+	return frame.Save(v, f, func() (string, error) {
 		c := userChange(v, false)
 		c.Disabled = nil
 		u, err := v.API.Users.Create(v.Context(), v.Form("name"), c)
@@ -138,23 +141,23 @@ func editUser(v *frame.Visit) error {
 	}
 	path := frame.At("users", u.Name)
 	f := frame.Form{Title: v.T("Change %s", u.Name), Action: path + "/edit", Back: path, Button: v.T("Save"),
-		Intro: v.T("A new password ends all sessions of the user."), Hidden: version(u.Version), Fields: fields}
-	return save(v, f, func() (string, error) {
-		_, err := v.API.Users.Update(v.Context(), u.Name, userChange(v, u.Issuer != ""), versionOf(v))
+		Intro: v.T("A new password ends all sessions of the user."), Hidden: frame.VersionField(u.Version), Fields: fields}
+	return frame.Save(v, f, func() (string, error) {
+		_, err := v.API.Users.Update(v.Context(), u.Name, userChange(v, u.Issuer != ""), frame.VersionOf(v))
 		return path, err
 	})
 }
 
 func deleteUser(v *frame.Visit) error {
 	name := v.Path("user")
-	return sure(v, v.T("Delete the user %s", name), v.T("Sessions and tokens of the user end at once."),
+	return frame.Sure(v, v.T("Delete the user %s", name), v.T("Sessions and tokens of the user end at once."),
 		frame.At("users", name), "/users",
 		func() error { return v.API.Users.Delete(v.Context(), name, client.AnyVersion) })
 }
 
 func endSessions(v *frame.Visit) error {
 	path := frame.At("users", v.Path("user"))
-	return sure(v, v.T("End all sessions of %s", v.Path("user")),
+	return frame.Sure(v, v.T("End all sessions of %s", v.Path("user")),
 		v.T("Browsers and command lines must sign in again. Tokens stay."),
 		path, path, func() error { return v.API.EndSessions(v.Context(), v.Path("user")) })
 }
@@ -173,7 +176,7 @@ func tokenList(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	p := listing{Title: v.T("Tokens"), Pages: pagesOf(rows), Actions: []action{{Text: v.T("New token"),
+	p := listing{Title: v.T("Tokens"), Pages: frame.PagesOf(rows), Actions: []action{{Text: v.T("New token"),
 		Path: "/tokens/new"}},
 		Intro: v.T("A token lets a program act for its user, within its role and scopes, until it expires."),
 		Empty: v.T("No token yet."), Table: table{Head: []string{v.T("Token"), v.T("User"), v.T("Role"), v.T("Scopes"),
@@ -193,7 +196,7 @@ func tokenList(v *frame.Visit) error {
 var scopes = []string{"read", "devices", "loads", "enterprise", "access"}
 
 func newToken(v *frame.Visit) error {
-	sites, err := siteOptions(v)
+	sites, err := frame.SiteOptions(v)
 	if err != nil {
 		return err
 	}
@@ -211,10 +214,10 @@ func newToken(v *frame.Visit) error {
 			{Name: "sites", Label: v.T("Only these sites"), Kind: "select", Many: true, Options: sites,
 				Help: v.T("None chosen: those of its user.")},
 			{Name: "days", Label: v.T("Days until it expires"), Kind: "number", Value: "90"}}}
-	return save(v, f, func() (string, error) {
+	return frame.Save(v, f, func() (string, error) {
 		days, ok := frame.Int(v.Form("days"))
 		if !ok || days < 1 || days > 5*365 {
-			return "", badNumber("days", v.T("Write a number of days, five years at most."))
+			return "", frame.WrongField("days", v.T("Write a number of days, five years at most."))
 		}
 		t, err := v.API.Tokens.Create(v.Context(), v.Form("name"), client.NewToken{Role: v.Form("role"),
 			Scopes: v.R.PostForm["scopes"], Sites: v.R.PostForm["sites"], LifeS: days * int64(24*time.Hour/time.Second)})
@@ -226,8 +229,8 @@ func newToken(v *frame.Visit) error {
 }
 
 func deleteToken(v *frame.Visit) error {
-	return sure(v, v.T("Revoke the token"), v.T("The program that uses it is refused from now on."), "/tokens", "/tokens",
-		func() error { return v.API.Tokens.Delete(v.Context(), v.Path("token"), client.AnyVersion) })
+	return frame.Sure(v, v.T("Revoke the token"), v.T("The program that uses it is refused from now on."), "/tokens",
+		"/tokens", func() error { return v.API.Tokens.Delete(v.Context(), v.Path("token"), client.AnyVersion) })
 }
 
 func enrolmentList(v *frame.Visit) error {
@@ -253,7 +256,7 @@ func enrolmentList(v *frame.Visit) error {
 }
 
 func newEnrolment(v *frame.Visit) error {
-	sites, profiles, err := placeOptions(v)
+	sites, profiles, err := frame.PlaceOptions(v)
 	if err != nil {
 		return err
 	}
@@ -262,16 +265,16 @@ func newEnrolment(v *frame.Visit) error {
 			{Name: "name", Label: v.T("Name"), Required: true},
 			{Name: "site_key", Label: v.T("Key of a site: for any number of devices"), Kind: "check"},
 			{Name: "uses", Label: v.T("Devices that may enrol with it"), Kind: "number", Value: "1"},
-			{Name: "site", Label: v.T("Site"), Kind: "select", Options: slices.Concat(none(v), sites)},
-			{Name: "profile", Label: v.T("Profile"), Kind: "select", Options: slices.Concat(none(v), profiles)},
+			{Name: "site", Label: v.T("Site"), Kind: "select", Options: slices.Concat(frame.NoOption(v), sites)},
+			{Name: "profile", Label: v.T("Profile"), Kind: "select", Options: slices.Concat(frame.NoOption(v), profiles)},
 			{Name: "networks", Label: v.T("Only from these networks"), Kind: "area",
 				Help: v.T("One in a line, for example 10.1.0.0/16.")}}}
-	return save(v, f, func() (string, error) {
+	return frame.Save(v, f, func() (string, error) {
 		n := client.NewEnrolment{SiteKey: v.Form("site_key") == "on", Site: v.Form("site"), Profile: v.Form("profile"),
 			Networks: strings.Fields(v.Form("networks"))}
 		if uses, ok := frame.Int(v.Form("uses")); !n.SiteKey {
 			if !ok || uses < 1 || uses > 100_000 {
-				return "", badNumber("uses", v.T("This is not a valid number."))
+				return "", frame.WrongField("uses", v.T("This is not a valid number."))
 			}
 			n.Uses = int(uses)
 		}
@@ -284,8 +287,8 @@ func newEnrolment(v *frame.Visit) error {
 }
 
 func deleteEnrolment(v *frame.Visit) error {
-	return sure(v, v.T("Revoke the token"), v.T("Devices that have enrolled with it stay; no other can."), "/enrolments",
-		"/enrolments", func() error {
+	return frame.Sure(v, v.T("Revoke the token"), v.T("Devices that have enrolled with it stay; no other can."),
+		"/enrolments", "/enrolments", func() error {
 			return v.API.Enrolments.Delete(v.Context(), v.Path("enrolment"), client.AnyVersion)
 		})
 }
@@ -294,11 +297,11 @@ func account(v *frame.Visit) error {
 	p := thing{Title: v.Who.Name, Actions: []action{{Text: v.T("Change the password"), Path: "/account/password"},
 		{Text: v.T("Tokens"), Path: "/tokens", Second: true},
 		{Text: v.T("End all my sessions"), Path: "/account/sign-out", Danger: true}}}
-	p.know(v.T("Role"), text(v.T("role "+v.Who.Role)))
-	p.know(v.T("Sites"), text(strings.Join(v.Who.Sites, ", ")))
+	p.Know(v.T("Role"), text(v.T("role "+v.Who.Role)))
+	p.Know(v.T("Sites"), text(strings.Join(v.Who.Sites, ", ")))
 	if s := v.Who.Session; s != nil {
-		p.know(v.T("Signed in"), moment(s.Created))
-		p.know(v.T("This session ends at (UTC)"), text(s.Expires.UTC().Format("2006-01-02 15:04")))
+		p.Know(v.T("Signed in"), moment(s.Created))
+		p.Know(v.T("This session ends at (UTC)"), text(s.Expires.UTC().Format("2006-01-02 15:04")))
 	}
 	return v.Show("thing", p)
 }
@@ -326,7 +329,7 @@ func changePassword(v *frame.Visit) error {
 }
 
 func endOwnSessions(v *frame.Visit) error {
-	return sure(v, v.T("End all my sessions"), v.T("Browsers and command lines must sign in again. Tokens stay."),
+	return frame.Sure(v, v.T("End all my sessions"), v.T("Browsers and command lines must sign in again. Tokens stay."),
 		"/account",
 		"/sign-in", func() error { return v.API.EndSessions(v.Context(), v.Who.Name) })
 }

@@ -65,7 +65,7 @@ func webhookList(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	p := listing{Title: v.T("Webhooks"), Tabs: accessTabs(v), Pages: pagesOf(rows), Empty: v.T("No webhook yet."),
+	p := listing{Title: v.T("Webhooks"), Tabs: accessTabs(v), Pages: frame.PagesOf(rows), Empty: v.T("No webhook yet."),
 		Intro:   v.T("A webhook tells another program of devices that fail, and of rollouts that change."),
 		Actions: only(v.MayAll("access"), action{Text: v.T("New webhook"), Path: "/webhooks/new"}),
 		Table: table{Head: []string{v.T("Webhook"), "URL", v.T("Delivered"), v.T("Waiting"), v.T("Given up"),
@@ -99,9 +99,9 @@ func webhookThing(v *frame.Visit) error {
 			action{Text: v.T("Send a test"), Path: path + "/test"},
 			action{Text: v.T("Try again what was given up"), Path: path + "/retry", Second: true},
 			action{Text: v.T("Delete"), Path: path + "/delete", Danger: true})}
-		p.know(v.T("Events"), text(strings.Join(w.Events, ", ")))
-		p.know(v.T("Last delivered"), moment(w.LastSent))
-		p.know(v.T("Last error"), text(w.LastError))
+		p.Know(v.T("Events"), text(strings.Join(w.Events, ", ")))
+		p.Know(v.T("Last delivered"), moment(w.LastSent))
+		p.Know(v.T("Last error"), text(w.LastError))
 		messages, err := frame.All(v, v.API.WebhookMessages(name), client.Filter{Limit: frame.PageRows})
 		if err != nil {
 			return err
@@ -129,7 +129,7 @@ func newWebhook(v *frame.Visit) error {
 			{Name: "failed", Label: v.T("Tell of devices that fail"), Kind: "check", Value: "on"},
 			{Name: "changed", Label: v.T("Tell of rollouts that change"), Kind: "check", Value: "on"},
 			{Name: "allow_http", Label: v.T("Allow http, over which whoever is on the way can read"), Kind: "check"}}}
-	return save(v, f, func() (string, error) {
+	return frame.Save(v, f, func() (string, error) {
 		n := client.NewWebhook{URL: v.Form("url"), AllowHTTP: v.Form("allow_http") == "on"}
 		if v.Form("failed") == "on" {
 			n.Events = append(n.Events, "device.failed")
@@ -147,7 +147,7 @@ func newWebhook(v *frame.Visit) error {
 
 func testWebhook(v *frame.Visit) error {
 	path := frame.At("webhooks", v.Path("webhook"))
-	return sure(v, v.T("Send a test"), v.T("One message is sent at once."), path, path, func() error {
+	return frame.Sure(v, v.T("Send a test"), v.T("One message is sent at once."), path, path, func() error {
 		failure, err := v.API.TestWebhook(v.Context(), v.Path("webhook"))
 		if err == nil && failure != "" {
 			err = &client.Error{Status: 409, Kind: client.Refused, Detail: failure}
@@ -158,14 +158,15 @@ func testWebhook(v *frame.Visit) error {
 
 func retryWebhook(v *frame.Visit) error {
 	path := frame.At("webhooks", v.Path("webhook"))
-	return sure(v, v.T("Try again what was given up"), v.T("Messages that were given up are tried anew."), path, path,
-		func() error { _, err := v.API.RetryWebhook(v.Context(), v.Path("webhook")); return err })
+	return frame.Sure(v, v.T("Try again what was given up"), v.T("Messages that were given up are tried anew."), path,
+		path, func() error { _, err := v.API.RetryWebhook(v.Context(), v.Path("webhook")); return err })
 }
 
 func deleteWebhook(v *frame.Visit) error {
 	name := v.Path("webhook")
-	return sure(v, v.T("Delete the webhook %s", name), v.T("Messages that wait are dropped."), frame.At("webhooks", name),
-		"/webhooks", func() error { return v.API.Webhooks.Delete(v.Context(), name, client.AnyVersion) })
+	return frame.Sure(v, v.T("Delete the webhook %s", name), v.T("Messages that wait are dropped."),
+		frame.At("webhooks", name), "/webhooks",
+		func() error { return v.API.Webhooks.Delete(v.Context(), name, client.AnyVersion) })
 }
 
 // trustPage has the keys, and when the root of trust expires.
@@ -178,24 +179,24 @@ func trustPage(v *frame.Visit) error {
 		return err
 	}
 	if version > 0 {
-		p.know(v.T("Root of trust"), text(v.T("version %d", version)))
+		p.Know(v.T("Root of trust"), text(v.T("version %d", version)))
 		state := cell{Text: v.T("far away"), State: "ok"}
 		if expires.Sub(v.Now()) < rootSoon {
 			state = cell{Text: v.T("soon: put the root key back, and run peerload-server load refresh"), State: "warn"}
 		}
-		p.know(v.T("It expires at (UTC)"), text(expires.UTC().Format("2006-01-02 15:04")), state)
+		p.Know(v.T("It expires at (UTC)"), text(expires.UTC().Format("2006-01-02 15:04")), state)
 		for _, role := range []string{"targets", "snapshot", "timestamp", "root"} {
 			p.Actions = append(p.Actions, only(may, action{Text: v.T("New key of %s", role), Second: true,
 				Path: frame.At("trust", role, "rotate")})...)
 		}
 	} else {
-		p.know(v.T("Root of trust"), text(v.T("made when the first load is added")))
+		p.Know(v.T("Root of trust"), text(v.T("made when the first load is added")))
 	}
 	key, err := v.API.OrderKey(v.Context())
 	if err != nil {
 		return err
 	}
-	p.know(v.T("Key of orders"), text(v.T("version %d", key.Version)))
+	p.Know(v.T("Key of orders"), text(v.T("version %d", key.Version)))
 	p.Actions = append(p.Actions, only(may, action{Text: v.T("New key of orders"), Path: "/trust/orders/rotate",
 		Second: true})...)
 	return v.Show("thing", p)
@@ -203,7 +204,7 @@ func trustPage(v *frame.Visit) error {
 
 func rotateKey(v *frame.Visit) error {
 	role := v.Path("role")
-	return sure(v, v.T("New key of %s", role),
+	return frame.Sure(v, v.T("New key of %s", role),
 		v.T("All devices follow by themselves: those that share as well as those that do not."),
 		"/trust", "/trust", func() error {
 			if role == "orders" {

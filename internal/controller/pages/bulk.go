@@ -45,7 +45,7 @@ func showBulk(v *frame.Visit, problem *frame.Problem) error {
 	}
 	slices.Reverse(jobs)
 	p.Jobs = jobs[:min(len(jobs), frame.PageRows)]
-	if p.Templates, err = frame.All(v, v.API.Templates, client.Filter{Limit: choices}); err != nil {
+	if p.Templates, err = frame.All(v, v.API.Templates, client.Filter{Limit: frame.Choices}); err != nil {
 		return err
 	}
 	return v.Show("bulk", p)
@@ -149,7 +149,7 @@ func runBulk(v *frame.Visit) error {
 	} else {
 		b, ok := frame.Packed(v.Form("table"))
 		if !ok {
-			return badNumber("table", "the form is damaged: bring the table again")
+			return frame.WrongField("table", "the form is damaged: bring the table again")
 		}
 		r = jobRequest(v, v.Form("file"), b)
 	}
@@ -199,7 +199,7 @@ func undoJob(v *frame.Visit) error {
 	}
 	path := frame.At("bulk", j.ID)
 	changed := j.Counts.Changed + j.Counts.Created
-	return sure(v, v.T("Take back what %s has changed", j.Name),
+	return frame.Sure(v, v.T("Take back what %s has changed", j.Name),
 		v.T("%d devices get back what they had before. Those that others have changed since are kept, and told of.", changed),
 		path, path, func() error { _, err := v.API.UndoJob(v.Context(), j.ID, true); return err })
 }
@@ -230,11 +230,11 @@ const byQuery = "query"
 
 // setFields are the fields of what each of many devices gets.
 func setFields(v *frame.Visit, is client.DeviceChange) (fields []frame.Field, err error) {
-	models, sites, profiles, err := deviceOptions(v)
+	models, sites, profiles, err := frame.DeviceOptions(v)
 	if err != nil {
 		return nil, err
 	}
-	loads, releases, err := software(v)
+	loads, releases, err := frame.SoftwareOptions(v)
 	if err != nil {
 		return nil, err
 	}
@@ -247,10 +247,10 @@ func setFields(v *frame.Visit, is client.DeviceChange) (fields []frame.Field, er
 		fields = append(fields, f)
 	}
 	pick("set_model", v.T("New model"), is.Model, models)
-	pick("set_site", v.T("New site"), is.Site, none(v), sites)
-	pick("set_profile", v.T("New profile"), is.Profile, none(v), profiles)
-	pick("set_load", v.T("Load at the level of the device"), is.Load, none(v), loads)
-	pick("set_release", v.T("or release"), is.Release, none(v), releases)
+	pick("set_site", v.T("New site"), is.Site, frame.NoOption(v), sites)
+	pick("set_profile", v.T("New profile"), is.Profile, frame.NoOption(v), profiles)
+	pick("set_load", v.T("Load at the level of the device"), is.Load, frame.NoOption(v), loads)
+	pick("set_release", v.T("or release"), is.Release, frame.NoOption(v), releases)
 	description := frame.Field{Name: "set_description", Label: v.T("New description"),
 		Help: v.T("Empty: left as it is.")}
 	if is.Description != nil {
@@ -293,7 +293,7 @@ func setOf(v *frame.Visit) (c client.DeviceChange, err error) {
 			}
 			c.Settings.Set[strings.TrimSpace(name)] = strings.TrimSpace(value)
 		default:
-			return c, badNumber("set_settings", v.T("This line is neither name=value nor -name: %s", line))
+			return c, frame.WrongField("set_settings", v.T("This line is neither name=value nor -name: %s", line))
 		}
 	}
 	return c, nil
@@ -337,7 +337,7 @@ func bulkQuery(v *frame.Visit) error {
 	}
 	r, err := queryRequest(v)
 	if err == nil && len(said(v, r.Set)) == 0 {
-		err = badNumber("set_model", v.T("Choose something to change: a value below, or a setting."))
+		err = frame.WrongField("set_model", v.T("Choose something to change: a value below, or a setting."))
 	}
 	if err != nil {
 		return v.Again(f, err)
@@ -357,7 +357,7 @@ func bulkQuery(v *frame.Visit) error {
 
 // templateList are the values for devices of which a table says nothing else.
 func templateList(v *frame.Visit) error {
-	all, err := frame.All(v, v.API.Templates, client.Filter{Limit: choices})
+	all, err := frame.All(v, v.API.Templates, client.Filter{Limit: frame.Choices})
 	if err != nil {
 		return err
 	}
@@ -430,7 +430,7 @@ func templateThing(v *frame.Visit) error {
 		action{Text: v.T("Change"), Path: path + "/edit", Second: true},
 		action{Text: v.T("Delete"), Path: path + "/delete", Danger: true})}
 	for _, is := range said(v, t.Change) {
-		p.know(is[0], text(is[1]))
+		p.Know(is[0], text(is[1]))
 	}
 	return v.Show("thing", p)
 }
@@ -444,7 +444,7 @@ func saveTemplate(v *frame.Visit, f frame.Form, t client.Template) error {
 	f.Button, f.Intro = v.T("Save"), v.T("A table's own values come first, then those of its template.")
 	f.Fields = append(f.Fields, frame.Field{Name: "note", Label: v.T("Note"), Value: t.Note})
 	f.Fields = append(f.Fields, set...)
-	return save(v, f, func() (string, error) {
+	return frame.Save(v, f, func() (string, error) {
 		change, err := setOf(v)
 		if err != nil {
 			return "", err
@@ -452,7 +452,7 @@ func saveTemplate(v *frame.Visit, f frame.Form, t client.Template) error {
 		name := cmp.Or(t.Name, v.Form("name"))
 		if t.Name == "" {
 			if _, err := namedTemplate(v, name); err == nil {
-				return "", badNumber("name", v.T("There is a template of this name: change that, or choose another name."))
+				return "", frame.WrongField("name", v.T("There is a template of this name: change that, or choose another name."))
 			}
 		}
 		_, err = v.API.PutTemplate(v.Context(), name, v.Form("note"), change)
@@ -476,6 +476,6 @@ func editTemplate(v *frame.Visit) error {
 
 func deleteTemplate(v *frame.Visit) error {
 	name := v.Path("template")
-	return sure(v, v.T("Delete the template %s", name), v.T("Changes that were made with it stay as they are."),
+	return frame.Sure(v, v.T("Delete the template %s", name), v.T("Changes that were made with it stay as they are."),
 		frame.At("templates", name), "/templates", func() error { return v.API.DeleteTemplate(v.Context(), name) })
 }

@@ -12,8 +12,11 @@ import (
 
 // configTabs are the pages of settings.
 func configTabs(v *frame.Visit) []tab {
-	return []tab{{v.T("Profiles"), "/profiles"}, {v.T("Enterprise"), "/enterprise"}, {v.T("Models"), "/models"},
-		{v.T("Templates"), "/templates"}}
+	return []tab{
+		{Text: v.T("Profiles"), Path: "/profiles"},
+		{Text: v.T("Enterprise"), Path: "/enterprise"},
+		{Text: v.T("Models"), Path: "/models"},
+		{Text: v.T("Templates"), Path: "/templates"}}
 }
 
 // assigned is a load or a release in a cell.
@@ -52,7 +55,7 @@ func profileList(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	p := listing{Title: v.T("Profiles"), Tabs: configTabs(v), Pages: pagesOf(rows), Search: true,
+	p := listing{Title: v.T("Profiles"), Tabs: configTabs(v), Pages: frame.PagesOf(rows), Search: true,
 		Actions: only(v.MayAll("devices"), action{Text: v.T("New profile"), Path: "/profiles/new"}),
 		Empty:   v.T("No profile yet. A profile has settings and a load for many devices."),
 		Table:   table{Head: []string{v.T("Profile"), v.T("Description"), v.T("Settings that are set here"), v.T("Load")}}}
@@ -74,9 +77,9 @@ func profileThing(v *frame.Visit) error {
 	p.Actions = append(p.Actions, only(v.MayAll("devices"),
 		action{Text: v.T("Change"), Path: frame.At("profiles", r.Name, "edit"), Second: true},
 		action{Text: v.T("Delete"), Path: frame.At("profiles", r.Name, "delete"), Danger: true})...)
-	p.know(v.T("Load"), assigned(v, r.Load))
-	p.know(v.T("File sets"), text(strings.Join(r.FileSets, ", ")))
-	p.know(v.T("Devices"), cell{Text: v.T("Devices of this profile"), Link: "/devices?" + query("profile", r.Name)})
+	p.Know(v.T("Load"), assigned(v, r.Load))
+	p.Know(v.T("File sets"), text(strings.Join(r.FileSets, ", ")))
+	p.Know(v.T("Devices"), cell{Text: v.T("Devices of this profile"), Link: "/devices?" + query("profile", r.Name)})
 	p.Tables = append(p.Tables, setHere(v, r.Settings))
 	return v.Show("thing", p)
 }
@@ -85,7 +88,7 @@ func newProfile(v *frame.Visit) error {
 	f := frame.Form{Title: v.T("New profile"), Action: "/profiles/new", Button: v.T("Make the profile"), Back: "/profiles",
 		Fields: []frame.Field{{Name: "name", Label: v.T("Name"), Required: true},
 			{Name: "description", Label: v.T("Description")}}}
-	return save(v, f, func() (string, error) {
+	return frame.Save(v, f, func() (string, error) {
 		description := v.Form("description")
 		r, err := v.API.Profiles.Create(v.Context(), v.Form("name"), client.ProfileChange{Description: &description})
 		return frame.At("profiles", r.Name), err
@@ -99,18 +102,19 @@ func editProfile(v *frame.Visit) error {
 	}
 	back := frame.At("profiles", r.Name)
 	f := frame.Form{Title: v.T("Change %s", r.Name), Action: back + "/edit", Button: v.T("Save"), Back: back,
-		Hidden: version(r.Version),
+		Hidden: frame.VersionField(r.Version),
 		Fields: []frame.Field{{Name: "description", Label: v.T("Description"), Value: r.Description}}}
-	return save(v, f, func() (string, error) {
+	return frame.Save(v, f, func() (string, error) {
 		description := v.Form("description")
-		_, err := v.API.Profiles.Update(v.Context(), r.Name, client.ProfileChange{Description: &description}, versionOf(v))
+		_, err := v.API.Profiles.Update(v.Context(), r.Name, client.ProfileChange{Description: &description},
+			frame.VersionOf(v))
 		return back, err
 	})
 }
 
 func deleteProfile(v *frame.Visit) error {
 	name := v.Path("profile")
-	return sure(v, v.T("Delete the profile %s", name), v.T("A profile that devices have is not deleted."),
+	return frame.Sure(v, v.T("Delete the profile %s", name), v.T("A profile that devices have is not deleted."),
 		frame.At("profiles", name), "/profiles",
 		func() error { return v.API.Profiles.Delete(v.Context(), name, client.AnyVersion) })
 }
@@ -125,14 +129,14 @@ func enterpriseThing(v *frame.Visit) error {
 		Intro:   v.T("What holds for all devices, unless their profile or they themselves say otherwise."),
 		Actions: levelActions(v, client.Target{Level: "enterprise"}, may, e.Load)}
 	p.Actions = append(p.Actions, only(may, action{Text: v.T("Registration"), Path: "/enterprise/edit", Second: true})...)
-	p.know(v.T("Load"), assigned(v, e.Load))
-	p.know(v.T("File sets"), text(strings.Join(e.FileSets, ", ")))
+	p.Know(v.T("Load"), assigned(v, e.Load))
+	p.Know(v.T("File sets"), text(strings.Join(e.FileSets, ", ")))
 	auto := v.T("off: unknown devices stay unknown")
 	if e.AutoRegistration {
 		auto = v.T("on: a device becomes known when it asks for its file")
 	}
-	p.know(v.T("Auto-registration"), text(auto))
-	p.know(v.T("Profile of such devices"), text(e.RegisterProfile))
+	p.Know(v.T("Auto-registration"), text(auto))
+	p.Know(v.T("Profile of such devices"), text(e.RegisterProfile))
 	p.Tables = append(p.Tables, setHere(v, e.Settings))
 	return v.Show("thing", p)
 }
@@ -142,7 +146,7 @@ func editEnterprise(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	profiles, err := profileOptions(v)
+	profiles, err := frame.ProfileOptions(v)
 	if err != nil {
 		return err
 	}
@@ -151,14 +155,14 @@ func editEnterprise(v *frame.Visit) error {
 		on = "on"
 	}
 	f := frame.Form{Title: v.T("Registration"), Action: "/enterprise/edit", Button: v.T("Save"), Back: "/enterprise",
-		Hidden: version(e.Version), Fields: []frame.Field{
+		Hidden: frame.VersionField(e.Version), Fields: []frame.Field{
 			{Name: "auto", Label: v.T("Unknown devices become known when they ask for their file"), Kind: "check", Value: on},
 			{Name: "register_profile", Label: v.T("Profile of such devices"), Kind: "select", Value: e.RegisterProfile,
-				Options: slices.Concat(none(v), profiles)}}}
-	return save(v, f, func() (string, error) {
+				Options: slices.Concat(frame.NoOption(v), profiles)}}}
+	return frame.Save(v, f, func() (string, error) {
 		auto, profile := v.Form("auto") == "on", v.Form("register_profile")
 		_, err := v.API.UpdateEnterprise(v.Context(), client.EnterpriseChange{AutoRegistration: &auto,
-			RegisterProfile: &profile}, versionOf(v))
+			RegisterProfile: &profile}, frame.VersionOf(v))
 		return "/enterprise", err
 	})
 }
@@ -214,11 +218,11 @@ func modelThing(v *frame.Visit) error {
 	if !m.Known {
 		p.Intro = v.T("No table has this model: a device reports it.")
 	}
-	p.know(v.T("Family"), text(family(v, m.Family)))
-	p.know(v.T("Also written"), text(strings.Join(m.Aliases, ", ")))
-	p.know(v.T("Shares with"), text(m.GroupName))
-	p.know(v.T("Load"), assigned(v, m.Load))
-	p.know(v.T("Devices"), cell{Text: v.T("Devices of this model"), Link: "/devices?" + query("model", m.Name)})
+	p.Know(v.T("Family"), text(family(v, m.Family)))
+	p.Know(v.T("Also written"), text(strings.Join(m.Aliases, ", ")))
+	p.Know(v.T("Shares with"), text(m.GroupName))
+	p.Know(v.T("Load"), assigned(v, m.Load))
+	p.Know(v.T("Devices"), cell{Text: v.T("Devices of this model"), Link: "/devices?" + query("model", m.Name)})
 	s := table{Title: v.T("Settings"), Head: []string{v.T("Setting"), v.T("Default"), v.T("Has no effect because")}}
 	for _, is := range m.Settings {
 		s.Rows = append(s.Rows, []cell{text(is.Name), text(value(v, is.Default)), text(is.Lacking)})
@@ -234,7 +238,7 @@ func newModel(v *frame.Visit) error {
 			{Name: "group", Label: v.T("Shares with"),
 				Help: v.T("Models of one group share with each other. Empty: this model alone.")},
 			{Name: "can_share", Label: v.T("It can share with its peers"), Kind: "check", Value: "on"}}}
-	return save(v, f, func() (string, error) {
+	return frame.Save(v, f, func() (string, error) {
 		row := client.ModelRow{Name: v.Form("name"), Family: v.Form("family"), Group: v.Form("group"),
 			CanShare: v.Form("can_share") == "on"}
 		_, err := v.API.PutModels(v.Context(), []client.ModelRow{row})
@@ -244,7 +248,7 @@ func newModel(v *frame.Visit) error {
 
 func deleteModel(v *frame.Visit) error {
 	name := v.Path("model")
-	return sure(v, v.T("Delete the added row of %s", name),
+	return frame.Sure(v, v.T("Delete the added row of %s", name),
 		v.T("A row that is built in holds again, if there is one. Devices of this model keep what they run."),
 		frame.At("models", name), "/models", func() error { return v.API.DeleteModel(v.Context(), name) })
 }

@@ -170,15 +170,15 @@ func editDevice(v *frame.Visit) error {
 		f.Fields[0].Options = append(f.Fields[0].Options, frame.Option{Value: d.Model, Label: d.Model})
 	}
 	if v.R.Method == http.MethodGet {
-		f.Hidden = version(d.Version)
+		f.Hidden = frame.VersionField(d.Version)
 		return v.Show("form", f)
 	}
 	f.Hidden = map[string]string{"version": v.Form("version")}
 	model, site, profile, description := v.Form("model"), v.Form("site"), v.Form("profile"), v.Form("description")
 	_, err = v.API.Devices.Update(v.Context(), d.Name,
-		client.DeviceChange{Model: &model, Site: &site, Profile: &profile, Description: &description}, versionOf(v))
+		client.DeviceChange{Model: &model, Site: &site, Profile: &profile, Description: &description}, frame.VersionOf(v))
 	if errors.Is(err, client.Conflict) {
-		f.Hidden = version(d.Version)
+		f.Hidden = frame.VersionField(d.Version)
 		return v.Beside(f, err)
 	}
 	if err != nil {

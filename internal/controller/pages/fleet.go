@@ -273,7 +273,7 @@ func fleetFilters(v *frame.Visit) ([]frame.Field, error) {
 	for _, c := range counts(o.ByActive, o.Devices) {
 		loads = append(loads, frame.Option{Value: c.Name, Label: c.Name})
 	}
-	sites, profiles, err := placeOptions(v)
+	sites, profiles, err := frame.PlaceOptions(v)
 	if err != nil {
 		return nil, err
 	}
@@ -290,54 +290,6 @@ func fleetFilters(v *frame.Visit) ([]frame.Field, error) {
 		{Name: "silent", Label: v.T("Silent for an hour"), Kind: "select", Value: v.Query("silent"), Options: yes},
 	}, nil
 }
-
-// choices bounds the names that a field offers.
-const choices = 500
-
-func siteOptions(v *frame.Visit) (out []frame.Option, err error) {
-	all, err := frame.All(v, v.API.Sites.Lister, client.Filter{Limit: choices})
-	for _, s := range all {
-		out = append(out, frame.Option{Value: s.Name, Label: s.Name})
-	}
-	return out, err
-}
-
-func profileOptions(v *frame.Visit) (out []frame.Option, err error) {
-	all, err := frame.All(v, v.API.Profiles.Lister, client.Filter{Limit: choices})
-	for _, p := range all {
-		out = append(out, frame.Option{Value: p.Name, Label: p.Name})
-	}
-	return out, err
-}
-
-func modelOptions(v *frame.Visit) (out []frame.Option, err error) {
-	all, err := frame.All(v, v.API.Models, client.Filter{})
-	for _, m := range all {
-		out = append(out, frame.Option{Value: m.Name, Label: m.Name})
-	}
-	return out, err
-}
-
-// placeOptions are the sites and profiles that a device may belong to.
-func placeOptions(v *frame.Visit) (sites, profiles []frame.Option, err error) {
-	if sites, err = siteOptions(v); err != nil {
-		return nil, nil, err
-	}
-	profiles, err = profileOptions(v)
-	return sites, profiles, err
-}
-
-// deviceOptions are the models, sites and profiles that a device may have.
-func deviceOptions(v *frame.Visit) (models, sites, profiles []frame.Option, err error) {
-	if models, err = modelOptions(v); err != nil {
-		return nil, nil, nil, err
-	}
-	sites, profiles, err = placeOptions(v)
-	return models, sites, profiles, err
-}
-
-// none is the option of a field that may be left out.
-func none(v *frame.Visit) []frame.Option { return []frame.Option{{Value: "", Label: v.T("none")}} }
 
 // exportDevices sends devices as a table.
 func exportDevices(v *frame.Visit) error {
@@ -363,7 +315,7 @@ func exportDevices(v *frame.Visit) error {
 func newDevice(v *frame.Visit) (f frame.Form, err error) {
 	f = frame.Form{Title: v.T("Add a device"), Action: "/devices/new", Button: v.T("Add the device"), Back: "/devices",
 		Intro: v.T("Many devices at once: bring a table under Bulk.")}
-	models, sites, profiles, err := deviceOptions(v)
+	models, sites, profiles, err := frame.DeviceOptions(v)
 	if err != nil {
 		return f, err
 	}
@@ -371,8 +323,8 @@ func newDevice(v *frame.Visit) (f frame.Form, err error) {
 		{Name: "name", Label: v.T("MAC address or name"), Required: true, Help: v.T("For example 00:11:22:33:44:55.")},
 		{Name: "model", Label: v.T("Model"), Kind: "select", Required: true,
 			Options: slices.Concat([]frame.Option{{Value: "", Label: v.T("choose one")}}, models)},
-		{Name: "site", Label: v.T("Site"), Kind: "select", Options: slices.Concat(none(v), sites)},
-		{Name: "profile", Label: v.T("Profile"), Kind: "select", Options: slices.Concat(none(v), profiles)},
+		{Name: "site", Label: v.T("Site"), Kind: "select", Options: slices.Concat(frame.NoOption(v), sites)},
+		{Name: "profile", Label: v.T("Profile"), Kind: "select", Options: slices.Concat(frame.NoOption(v), profiles)},
 		{Name: "description", Label: v.T("Description")},
 	}
 	return f, nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/controller/pages/frame"
 )
 
 // The overview tells what needs attention, what runs and what was saved.
@@ -100,11 +101,12 @@ func TestDevicePage(t *testing.T) {
 		return b.post("/devices/SEP000000000001/edit", "version", version, "model", "linux-amd64", "site", "Kyoto",
 			"description", "Reception")
 	}
-	edit(version(d.Version)["version"]).want(t, 200, "Reception", "Saved.")
+	was := frame.VersionField(d.Version)["version"]
+	edit(was).want(t, 200, "Reception", "Saved.")
 	// Whoever was slower sees both, and may write all the same.
-	p := b.post("/devices/SEP000000000001/edit", "version", version(d.Version)["version"], "model", "linux-amd64",
+	p := b.post("/devices/SEP000000000001/edit", "version", was, "model", "linux-amd64",
 		"description", "Lounge").want(t, 409, "Somebody else has changed it", `value="Lounge"`, "Reception")
-	if again := versionField.FindStringSubmatch(p.text); again == nil || again[1] == version(d.Version)["version"] {
+	if again := versionField.FindStringSubmatch(p.text); again == nil || again[1] == was {
 		t.Errorf("the form has the version %v", again)
 	}
 }

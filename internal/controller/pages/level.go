@@ -3,7 +3,6 @@ package pages
 import (
 	"net/http"
 	"slices"
-	"strconv"
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/pages/frame"
@@ -45,21 +44,6 @@ func where(v *frame.Visit, t client.Target) string {
 	return v.T("the enterprise")
 }
 
-// version has the version that a form was made of.
-func version(is client.Version) map[string]string {
-	return map[string]string{"version": strconv.FormatInt(int64(is), 10)}
-}
-
-// versionOf is the version that came back with a form; a form without one compares
-// nothing.
-func versionOf(v *frame.Visit) client.Version {
-	n, ok := frame.Int(v.Form("version"))
-	if !ok || n < 0 {
-		return client.AnyVersion
-	}
-	return client.Version(n)
-}
-
 // notSet is what a field says of a setting that the level leaves to others.
 const notSet = "-"
 
@@ -76,7 +60,7 @@ func settings(v *frame.Visit) error {
 	f := frame.Form{Title: v.T("Settings of %s", where(v, t)), Action: levelPath("settings", t), Back: back,
 		Intro: v.Sentences(v.T("A setting that is not set here is left to the levels below."),
 			v.T("Before anything is changed, you see which devices it touches.")),
-		Button: v.T("Show what it touches"), Hidden: version(now.Version)}
+		Button: v.T("Show what it touches"), Hidden: frame.VersionField(now.Version)}
 	for _, s := range now.Settings {
 		f.Fields = append(f.Fields, settingFields(v, s)...)
 	}
@@ -151,7 +135,7 @@ func changeSettings(v *frame.Visit, t client.Target, f frame.Form, now client.Le
 		return v.Go(f.Back)
 	}
 	o := client.Order{Target: &t, Settings: &change}
-	if read := versionOf(v); read != client.AnyVersion {
+	if read := frame.VersionOf(v); read != client.AnyVersion {
 		o.Version = &read
 	}
 	if err := v.Ask(o, f.Title, f.Back, false); err != nil {
@@ -166,7 +150,7 @@ func assign(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	loads, releases, err := software(v)
+	loads, releases, err := frame.SoftwareOptions(v)
 	if err != nil {
 		return err
 	}
@@ -175,8 +159,9 @@ func assign(v *frame.Visit) error {
 			v.T("A rollout does it step by step, and stops by itself if devices fail.")),
 		Button: v.T("Show what it touches"),
 		Fields: []frame.Field{
-			{Name: "load", Label: v.T("Load"), Kind: "select", Options: slices.Concat(none(v), loads), Value: v.Query("load")},
-			{Name: "release", Label: v.T("or release"), Kind: "select", Options: slices.Concat(none(v), releases),
+			{Name: "load", Label: v.T("Load"), Kind: "select", Options: slices.Concat(frame.NoOption(v), loads),
+				Value: v.Query("load")},
+			{Name: "release", Label: v.T("or release"), Kind: "select", Options: slices.Concat(frame.NoOption(v), releases),
 				Value: v.Query("release"), Help: v.T("A release has the loads of several models under one name.")},
 		}}
 	if v.R.Method == http.MethodGet {
@@ -221,7 +206,7 @@ func levelSets(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	sets, err := frame.All(v, v.API.FileSets, client.Filter{Limit: choices})
+	sets, err := frame.All(v, v.API.FileSets, client.Filter{Limit: frame.Choices})
 	if err != nil {
 		return err
 	}
@@ -231,8 +216,8 @@ func levelSets(v *frame.Visit) error {
 	}
 	f := frame.Form{Title: v.T("File sets of %s", where(v, t)), Action: levelPath("sets", t), Back: back,
 		Button: v.T("Show what it touches"), Fields: []frame.Field{
-			{Name: "assign", Label: v.T("Assign"), Kind: "select", Options: slices.Concat(none(v), options)},
-			{Name: "unassign", Label: v.T("Assign no more"), Kind: "select", Options: slices.Concat(none(v), options)},
+			{Name: "assign", Label: v.T("Assign"), Kind: "select", Options: slices.Concat(frame.NoOption(v), options)},
+			{Name: "unassign", Label: v.T("Assign no more"), Kind: "select", Options: slices.Concat(frame.NoOption(v), options)},
 		}}
 	if v.R.Method == http.MethodGet {
 		return v.Show("form", f)
@@ -248,26 +233,6 @@ func levelSets(v *frame.Visit) error {
 		return v.Again(f, err)
 	}
 	return nil
-}
-
-// software are the loads and releases that may be assigned.
-func software(v *frame.Visit) (loads, releases []frame.Option, err error) {
-	all, err := frame.All(v, v.API.Loads, client.Filter{Limit: choices})
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, l := range all {
-		label := l.Name
-		if l.Release != "" {
-			label += " (" + l.Release + ")"
-		}
-		loads = append(loads, frame.Option{Value: l.Name, Label: label})
-	}
-	rel, err := frame.All(v, v.API.Releases.Lister, client.Filter{Limit: choices})
-	for _, r := range rel {
-		releases = append(releases, frame.Option{Value: r.Name, Label: r.Name})
-	}
-	return loads, releases, err
 }
 
 // undo takes back a change by its entry in the audit log.

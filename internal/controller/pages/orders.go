@@ -26,7 +26,8 @@ func orderList(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	p := listing{Title: v.T("Orders"), Tabs: []tab{{v.T("all"), "/orders"}, {v.T("still open"), "/orders?open=true"}},
+	p := listing{Title: v.T("Orders"),
+		Tabs:    []tab{{Text: v.T("all"), Path: "/orders"}, {Text: v.T("still open"), Path: "/orders?open=true"}},
 		Actions: only(v.May("devices"), action{Text: v.T("Order to devices"), Path: orderToAll}),
 		Empty:   v.T("No order yet. An order tells devices to do something now: to check in, to try again, to restart."),
 		Table: table{Head: []string{v.T("Order"), v.T("Sent"), v.T("By"), v.T("Devices"), v.T("Waiting"), v.T("Done"),
@@ -62,11 +63,11 @@ func orderThing(v *frame.Visit) error {
 	}
 	p := thing{Title: v.T("order " + o.Kind), Actions: only(v.May("devices") && o.Standings["waiting"] > 0 &&
 		o.Cancelled.IsZero(), action{Text: v.T("Take it back"), Path: frame.At("orders", o.ID, "cancel"), Danger: true})}
-	p.know(v.T("State"), orderState(v, o))
-	p.know(v.T("Sent"), moment(o.Issued), text(v.T("by %s", o.By)))
-	p.know(v.T("Holds until"), moment(o.Expires))
+	p.Know(v.T("State"), orderState(v, o))
+	p.Know(v.T("Sent"), moment(o.Issued), text(v.T("by %s", o.By)))
+	p.Know(v.T("Holds until"), moment(o.Expires))
 	if !o.Moment.IsZero() {
-		p.know(v.T("At the moment"), moment(o.Moment))
+		p.Know(v.T("At the moment"), moment(o.Moment))
 	}
 	t := table{Title: v.T("Answers"), Head: []string{v.T("Device"), v.T("Site"), v.T("Answer"), v.T("Text"), v.T("When")}}
 	for _, d := range rows.Items {
@@ -78,7 +79,7 @@ func orderThing(v *frame.Visit) error {
 			{Text: v.T("answer " + d.Standing), State: d.Standing}, text(d.Text), when})
 	}
 	p.Tables = append(p.Tables, t)
-	p.Pages = pagesOf(rows)
+	p.Pages = frame.PagesOf(rows)
 	return v.Show("thing", p)
 }
 
@@ -88,7 +89,7 @@ func cancelOrder(v *frame.Visit) error {
 		return err
 	}
 	path := frame.At("orders", o.ID)
-	return sure(v, v.T("Take the order back"),
+	return frame.Sure(v, v.T("Take the order back"),
 		v.T("%d devices have not answered. One that has got it may still carry it out.",
 			o.Standings["waiting"]), path, path,
 		func() error { _, err := v.API.CancelOrder(v.Context(), o.ID); return err })
@@ -163,13 +164,13 @@ func sendOrder(v *frame.Visit, o client.OrderRequest, f frame.Form) error {
 	o.Kind = v.Form("kind")
 	life, ok := frame.Int(v.Form("life"))
 	if !ok || life < 1 || life > 7*24*60 {
-		return v.Again(f, badNumber("life", v.T("Write a number of minutes, a week at most.")))
+		return v.Again(f, frame.WrongField("life", v.T("Write a number of minutes, a week at most.")))
 	}
 	o.LifeS = life * int64(time.Minute/time.Second)
 	if o.Kind == "collect-log" {
 		lines, ok := frame.Int(v.Form("lines"))
 		if !ok || lines < 1 || lines > 1000 {
-			return v.Again(f, badNumber("lines", v.T("Write a number from 1 to 1000.")))
+			return v.Again(f, frame.WrongField("lines", v.T("Write a number from 1 to 1000.")))
 		}
 		o.Lines = int(lines)
 	}

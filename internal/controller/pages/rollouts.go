@@ -177,11 +177,11 @@ func rolloutDevices(v *frame.Visit) error {
 
 // rolloutForm is the guided form of a draft.
 func rolloutForm(v *frame.Visit) (f frame.Form, err error) {
-	loads, releases, err := software(v)
+	loads, releases, err := frame.SoftwareOptions(v)
 	if err != nil {
 		return f, err
 	}
-	models, sites, profiles, err := deviceOptions(v)
+	models, sites, profiles, err := frame.DeviceOptions(v)
 	if err != nil {
 		return f, err
 	}
@@ -191,8 +191,9 @@ func rolloutForm(v *frame.Visit) (f frame.Form, err error) {
 			v.T("Before you start it, you see who is touched and how long each site will take.")),
 		Button: v.T("Make the draft"), Fields: []frame.Field{
 			{Name: "id", Label: v.T("Name of the rollout"), Required: true, Help: v.T("For example autumn-2026.")},
-			{Name: "release", Label: v.T("Release to bring"), Kind: "select", Options: slices.Concat(none(v), releases)},
-			{Name: "load", Label: v.T("or load"), Kind: "select", Options: slices.Concat(none(v), loads)},
+			{Name: "release", Label: v.T("Release to bring"), Kind: "select",
+				Options: slices.Concat(frame.NoOption(v), releases)},
+			{Name: "load", Label: v.T("or load"), Kind: "select", Options: slices.Concat(frame.NoOption(v), loads)},
 			{Name: "site", Label: v.T("Only this site"), Kind: "select", Options: slices.Concat(every, sites)},
 			{Name: "profile", Label: v.T("Only this profile"), Kind: "select", Options: slices.Concat(every, profiles)},
 			{Name: "model", Label: v.T("Only this model"), Kind: "select", Options: slices.Concat(every, models)},
@@ -261,18 +262,18 @@ func editRollout(v *frame.Visit) error {
 	}
 	path := frame.At("rollouts", r.ID)
 	f.Title, f.Action, f.Back, f.Button = v.T("Change %s", r.ID), path+"/order/edit", path, v.T("Save")
-	f.Fields, f.Hidden = f.Fields[1:], version(r.Version)
+	f.Fields, f.Hidden = f.Fields[1:], frame.VersionField(r.Version)
 	fillDraft(&f, r)
-	return save(v, f, func() (string, error) {
+	return frame.Save(v, f, func() (string, error) {
 		change, wrong, text := rolloutChange(v)
 		if wrong != "" {
-			return "", badNumber(wrong, text)
+			return "", frame.WrongField(wrong, text)
 		}
 		// What the form does not have stays as it is.
 		p, was := change.Plan, r.Plan
 		p.Silence, p.Lost, p.Longest, p.Retry = was.Silence, was.Lost, was.Longest, was.Retry
 		p.DownloadAnytime, p.Valid, p.Deadline, p.AskEvery = was.DownloadAnytime, was.Valid, was.Deadline, was.AskEvery
-		_, err := v.API.UpdateRollout(v.Context(), r.ID, change, versionOf(v))
+		_, err := v.API.UpdateRollout(v.Context(), r.ID, change, frame.VersionOf(v))
 		return path, err
 	})
 }
@@ -414,7 +415,7 @@ func orderRollout(v *frame.Visit) error {
 		Button: v.T("verb " + verb), Danger: verb == "abort" || verb == "roll-back" || verb == "skip",
 		Fields: orderFields(v, verb, id), Intro: v.T("about " + verb)}
 	if v.R.Method == http.MethodPost {
-		done, err := v.API.OrderRollout(v.Context(), id, verb, o, versionOf(v), false)
+		done, err := v.API.OrderRollout(v.Context(), id, verb, o, frame.VersionOf(v), false)
 		f.Hidden = map[string]string{"version": v.Form("version")}
 		if err != nil {
 			return v.Again(f, err)
@@ -429,7 +430,7 @@ func orderRollout(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	f.Hidden = version(r.Version)
+	f.Hidden = frame.VersionField(r.Version)
 	page := struct {
 		frame.Form
 		Reach   *client.Reach

@@ -1,7 +1,6 @@
 package pages
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -10,9 +9,6 @@ import (
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/pages/frame"
 )
-
-// conflict reports whether somebody else was faster.
-func conflict(err error) bool { return errors.Is(err, client.Conflict) }
 
 // search is what a list is asked for by its text.
 func search(v *frame.Visit) url.Values {
@@ -23,14 +19,12 @@ func search(v *frame.Visit) url.Values {
 	return q
 }
 
-func num(n int) cell { return cell{Text: strconv.Itoa(n), Number: true} }
-
 func siteList(v *frame.Visit) error {
 	rows, err := frame.Read[client.Site](v, "/sites", search(v), 0)
 	if err != nil {
 		return err
 	}
-	p := listing{Title: v.T("Sites"), Pages: pagesOf(rows), Search: true,
+	p := listing{Title: v.T("Sites"), Pages: frame.PagesOf(rows), Search: true,
 		Actions: only(v.MayAll("devices"), action{Text: v.T("New site"), Path: "/sites/new"}),
 		Empty:   v.T("No site yet. A site is a place with devices behind one line: make one, with its networks."),
 		Table: table{Head: []string{v.T("Site"), v.T("Devices"), v.T("Run their load"), v.T("On the way"), v.T("Failed"),
@@ -70,19 +64,19 @@ func siteThing(v *frame.Visit) error {
 		Path: frame.At("sites", s.Name, "edit")})...)
 	p.Actions = append(p.Actions, only(v.MayAll("devices"), action{Text: v.T("Delete"), Danger: true,
 		Path: frame.At("sites", s.Name, "delete")})...)
-	p.know(v.T("Time zone"), text(s.TimeZone))
-	p.know(v.T("Networks"), text(strings.Join(s.Networks, ", ")))
-	p.know(v.T("Rate of its line"), text(rateText(s.WANRate)))
-	p.know(v.T("When devices may be upgraded"), text(s.Window))
+	p.Know(v.T("Time zone"), text(s.TimeZone))
+	p.Know(v.T("Networks"), text(strings.Join(s.Networks, ", ")))
+	p.Know(v.T("Rate of its line"), text(rateText(s.WANRate)))
+	p.Know(v.T("When devices may be upgraded"), text(s.Window))
 	if s.Limits.Transfers > 0 {
-		p.know(v.T("Files under way at most"), text(strconv.Itoa(s.Limits.Transfers)))
+		p.Know(v.T("Files under way at most"), text(strconv.Itoa(s.Limits.Transfers)))
 	}
-	p.know(v.T("Bytes a second from the controller at most"), text(rateText(s.Limits.Rate)))
+	p.Know(v.T("Bytes a second from the controller at most"), text(rateText(s.Limits.Rate)))
 	if c := s.Counts; c != nil {
-		p.know(v.T("Devices"), text(v.T("%d: %d run their load, %d are on the way, %d have failed, %d are silent", c.Devices,
+		p.Know(v.T("Devices"), text(v.T("%d: %d run their load, %d are on the way, %d have failed, %d are silent", c.Devices,
 			c.Done, c.Running, c.Failed, c.Silent)))
-		p.know(v.T("Over its line"), text(frame.Bytes(c.WANBytes)))
-		p.know(v.T("Saved"), text(frame.Bytes(c.SavedBytes)))
+		p.Know(v.T("Over its line"), text(frame.Bytes(c.WANBytes)))
+		p.Know(v.T("Saved"), text(frame.Bytes(c.SavedBytes)))
 	}
 	saved, err := v.API.Savings(v.Context(), client.SavingQuery{Site: s.Name, By: []string{"month"}})
 	if err != nil {
@@ -135,7 +129,7 @@ func siteChange(v *frame.Visit) (c client.SiteChange, err error) {
 		is := v.Form(name)
 		n, ok := frame.Int(is)
 		if is != "" && (!ok || n < 0) {
-			return c, badNumber(name, v.T("This is not a valid number."))
+			return c, frame.WrongField(name, v.T("This is not a valid number."))
 		}
 		numbers[name] = n
 	}
@@ -144,20 +138,10 @@ func siteChange(v *frame.Visit) (c client.SiteChange, err error) {
 	return c, nil
 }
 
-// badNumber is an error of one field.
-func badNumber(field, text string) error {
-	e := &client.Error{Status: 422, Kind: client.Invalid, Detail: "validation failed"}
-	e.Fields = append(e.Fields, struct {
-		Location string `json:"location"`
-		Message  string `json:"message"`
-	}{field, text})
-	return e
-}
-
 func newSite(v *frame.Visit) error {
 	f := frame.Form{Title: v.T("New site"), Action: "/sites/new", Button: v.T("Make the site"), Back: "/sites"}
 	f.Fields = append([]frame.Field{{Name: "name", Label: v.T("Name"), Required: true}}, siteFields(v, client.Site{})...)
-	return save(v, f, func() (string, error) {
+	return frame.Save(v, f, func() (string, error) {
 		c, err := siteChange(v)
 		if err != nil {
 			return "", err
@@ -174,8 +158,8 @@ func editSite(v *frame.Visit) error {
 	}
 	back := frame.At("sites", s.Name)
 	f := frame.Form{Title: v.T("Change %s", s.Name), Action: back + "/edit", Button: v.T("Save"), Back: back,
-		Hidden: version(s.Version), Fields: siteFields(v, s)}
-	return save(v, f, func() (string, error) {
+		Hidden: frame.VersionField(s.Version), Fields: siteFields(v, s)}
+	return frame.Save(v, f, func() (string, error) {
 		c, err := siteChange(v)
 		if err != nil {
 			return "", err
@@ -183,7 +167,7 @@ func editSite(v *frame.Visit) error {
 		if len(v.Who.Sites) > 0 {
 			c.Networks = nil // they might take devices of others
 		}
-		_, err = v.API.Sites.Update(v.Context(), s.Name, c, versionOf(v))
+		_, err = v.API.Sites.Update(v.Context(), s.Name, c, frame.VersionOf(v))
 		return back, err
 	})
 }
@@ -203,7 +187,7 @@ func deleteSite(v *frame.Visit) error {
 		return v.Show("form", frame.Form{Title: title, Back: frame.At("sites", name),
 			Intro: v.T("%d devices belong to it. A site that devices belong to is not deleted.", n)})
 	}
-	return sure(v, title, v.T("No device belongs to it."), frame.At("sites", name), "/sites",
+	return frame.Sure(v, title, v.T("No device belongs to it."), frame.At("sites", name), "/sites",
 		func() error { return v.API.Sites.Delete(v.Context(), name, s.Version) })
 }
 

@@ -11,7 +11,10 @@ import (
 
 // softwareTabs are the pages of what devices run.
 func softwareTabs(v *frame.Visit) []tab {
-	return []tab{{v.T("Loads"), "/loads"}, {v.T("Releases"), "/releases"}, {v.T("File sets"), "/filesets"}}
+	return []tab{
+		{Text: v.T("Loads"), Path: "/loads"},
+		{Text: v.T("Releases"), Path: "/releases"},
+		{Text: v.T("File sets"), Path: "/filesets"}}
 }
 
 // loadState says what may be wrong with a load.
@@ -37,7 +40,7 @@ func loadList(v *frame.Visit) error {
 		return err
 	}
 	may := v.MayAll("loads")
-	p := listing{Title: v.T("Loads"), Tabs: softwareTabs(v), Pages: pagesOf(rows), Search: true,
+	p := listing{Title: v.T("Loads"), Tabs: softwareTabs(v), Pages: frame.PagesOf(rows), Search: true,
 		Actions: only(may, action{Text: v.T("Add a load"), Path: "/loads/new"}),
 		Empty:   v.T("No load yet. A load has the files that devices of some models run; it is signed when it is added."),
 		Table:   table{Head: []string{v.T("Load"), v.T("Version"), v.T("Models"), v.T("Size"), v.T("State"), v.T("Since")}}}
@@ -54,12 +57,12 @@ func loadList(v *frame.Visit) error {
 
 // loadFacts tell of a load, or of a file set.
 func loadFacts(v *frame.Visit, p *thing, l client.Load) {
-	p.know(v.T("Version"), text(l.Release))
-	p.know(v.T("Models"), text(strings.Join(l.Models, ", ")))
-	p.know(v.T("Size"), text(frame.Bytes(l.Size)))
-	p.know(v.T("State"), loadState(v, l))
-	p.know(v.T("May be installed from"), text(strings.Join(l.From, ", ")))
-	p.know(v.T("Added"), moment(l.Created))
+	p.Know(v.T("Version"), text(l.Release))
+	p.Know(v.T("Models"), text(strings.Join(l.Models, ", ")))
+	p.Know(v.T("Size"), text(frame.Bytes(l.Size)))
+	p.Know(v.T("State"), loadState(v, l))
+	p.Know(v.T("May be installed from"), text(strings.Join(l.From, ", ")))
+	p.Know(v.T("Added"), moment(l.Created))
 	files := table{Title: v.T("Files, in the order in which devices fetch them"), Head: []string{v.T("File"), v.T("Size"),
 		"SHA-256"}}
 	for _, c := range l.Components {
@@ -87,7 +90,7 @@ func loadThing(v *frame.Visit) error {
 	p.Actions = append(p.Actions, only(v.MayAll("loads"),
 		action{Text: v.T("What it may be installed from"), Path: path + "/from", Second: true}, retireAction(v, l, path))...)
 	loadFacts(v, &p, l)
-	p.know(v.T("Devices"), cell{Text: v.T("Devices that run it"), Link: "/devices?" + query("active", l.Name)},
+	p.Know(v.T("Devices"), cell{Text: v.T("Devices that run it"), Link: "/devices?" + query("active", l.Name)},
 		cell{Text: v.T("Failures with it"), Link: "/failures?" + query("about", l.Name)})
 	return v.Show("thing", p)
 }
@@ -98,7 +101,7 @@ func retireLoad(v *frame.Visit) error {
 		return err
 	}
 	path := frame.At("loads", l.Name)
-	return sure(v, retireAction(v, l, path).Text+": "+l.Name, v.T("A retired load cannot be assigned any more."),
+	return frame.Sure(v, retireAction(v, l, path).Text+": "+l.Name, v.T("A retired load cannot be assigned any more."),
 		path, path,
 		func() error { _, err := v.API.RetireLoad(v.Context(), l.Name, !l.Retired, l.Version); return err })
 }
@@ -110,11 +113,11 @@ func loadFrom(v *frame.Visit) error {
 	}
 	path := frame.At("loads", l.Name)
 	f := frame.Form{Title: v.T("What %s may be installed from", l.Name), Action: path + "/from", Back: path,
-		Button: v.T("Save"), Hidden: version(l.Version), Fields: []frame.Field{{Name: "from", Kind: "area",
+		Button: v.T("Save"), Hidden: frame.VersionField(l.Version), Fields: []frame.Field{{Name: "from", Kind: "area",
 			Label: v.T("Versions"), Value: strings.Join(l.From, "\n"),
 			Help: v.T("One in a line; * stands for any text, none for a device that runs no load. Empty: from any.")}}}
-	return save(v, f, func() (string, error) {
-		_, err := v.API.SetLoadFrom(v.Context(), l.Name, strings.Fields(v.Form("from")), versionOf(v))
+	return frame.Save(v, f, func() (string, error) {
+		_, err := v.API.SetLoadFrom(v.Context(), l.Name, strings.Fields(v.Form("from")), frame.VersionOf(v))
 		return path, err
 	})
 }
@@ -144,7 +147,7 @@ func verifyLoads(v *frame.Visit) error {
 
 // newLoad is the form of a load, or of a file set, whose files are sent with it.
 func newLoad(v *frame.Visit) error {
-	models, err := modelOptions(v)
+	models, err := frame.ModelOptions(v)
 	if err != nil {
 		return err
 	}
@@ -184,7 +187,7 @@ func newLoad(v *frame.Visit) error {
 
 // unsignedLoad makes a classic load known whose files somebody else serves.
 func unsignedLoad(v *frame.Visit) error {
-	models, err := modelOptions(v)
+	models, err := frame.ModelOptions(v)
 	if err != nil {
 		return err
 	}
@@ -197,7 +200,7 @@ func unsignedLoad(v *frame.Visit) error {
 			{Name: "models", Label: v.T("Models"), Kind: "select", Many: true, Required: true, Options: models},
 			{Name: "components", Label: v.T("Files"), Kind: "area",
 				Help: v.T("One in a line, in the order of the .loads file. Empty: not known.")}}}
-	return save(v, f, func() (string, error) {
+	return frame.Save(v, f, func() (string, error) {
 		l, err := v.API.RegisterLoad(v.Context(), v.Form("name"), v.R.PostForm["models"],
 			strings.Fields(v.Form("components")))
 		return frame.At("loads", l.Name), err
@@ -209,7 +212,7 @@ func releaseList(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	p := listing{Title: v.T("Releases"), Tabs: softwareTabs(v), Pages: pagesOf(rows), Search: true,
+	p := listing{Title: v.T("Releases"), Tabs: softwareTabs(v), Pages: frame.PagesOf(rows), Search: true,
 		Actions: only(v.MayAll("loads"), action{Text: v.T("New release"), Path: "/releases/new"}),
 		Empty:   v.T("No release yet. A release has the loads of several models under one name."),
 		Table:   table{Head: []string{v.T("Release"), v.T("Loads"), v.T("Note"), v.T("Since")}}}
@@ -244,7 +247,7 @@ func releaseThing(v *frame.Visit) error {
 
 // releaseForm is the form of a release.
 func releaseForm(v *frame.Visit, r client.Release) (f frame.Form, err error) {
-	loads, _, err := software(v)
+	loads, _, err := frame.SoftwareOptions(v)
 	f = frame.Form{Title: v.T("New release"), Action: "/releases/new", Back: "/releases", Button: v.T("Save"),
 		Fields: []frame.Field{{Name: "loads", Label: v.T("Loads"), Kind: "select", Many: true, Options: loads,
 			Values: r.Loads,
@@ -259,7 +262,7 @@ func newRelease(v *frame.Visit) error {
 	}
 	f.Fields = slices.Insert(f.Fields, 0, frame.Field{Name: "name", Label: v.T("Name"), Required: true,
 		Help: v.T("For example 9.4(2).")})
-	return save(v, f, func() (string, error) {
+	return frame.Save(v, f, func() (string, error) {
 		note, loads := v.Form("note"), v.R.PostForm["loads"]
 		r, err := v.API.Releases.Create(v.Context(), v.Form("name"), client.ReleaseChange{Note: &note, Loads: &loads})
 		return frame.At("releases", r.Name), err
@@ -276,21 +279,22 @@ func editRelease(v *frame.Visit) error {
 		return err
 	}
 	path := frame.At("releases", r.Name)
-	f.Title, f.Action, f.Back, f.Hidden = v.T("Change %s", r.Name), path+"/edit", path, version(r.Version)
-	return save(v, f, func() (string, error) {
+	f.Title, f.Action, f.Back, f.Hidden = v.T("Change %s", r.Name), path+"/edit", path, frame.VersionField(r.Version)
+	return frame.Save(v, f, func() (string, error) {
 		note, loads := v.Form("note"), v.R.PostForm["loads"]
 		change := client.ReleaseChange{Note: &note}
 		if !slices.Equal(slices.Sorted(slices.Values(loads)), slices.Sorted(slices.Values(r.Loads))) {
 			change.Loads = &loads
 		}
-		_, err := v.API.Releases.Update(v.Context(), r.Name, change, versionOf(v))
+		_, err := v.API.Releases.Update(v.Context(), r.Name, change, frame.VersionOf(v))
 		return path, err
 	})
 }
 
 func deleteRelease(v *frame.Visit) error {
 	name := v.Path("release")
-	return sure(v, v.T("Delete the release %s", name), v.T("Its loads stay. A release that is assigned is not deleted."),
+	return frame.Sure(v, v.T("Delete the release %s", name),
+		v.T("Its loads stay. A release that is assigned is not deleted."),
 		frame.At("releases", name), "/releases",
 		func() error { return v.API.Releases.Delete(v.Context(), name, client.AnyVersion) })
 }
@@ -300,7 +304,7 @@ func setList(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	p := listing{Title: v.T("File sets"), Tabs: softwareTabs(v), Pages: pagesOf(rows), Search: true,
+	p := listing{Title: v.T("File sets"), Tabs: softwareTabs(v), Pages: frame.PagesOf(rows), Search: true,
 		Actions: only(v.MayAll("loads"), action{Text: v.T("Add a file set"), Path: "/filesets/new"}),
 		Empty:   v.T("No file set yet. A file set has files beside the load: ring tones, locales."),
 		Table: table{Head: []string{v.T("File set"), v.T("Directory"), v.T("Version"), v.T("Models"), v.T("Size"),
@@ -319,7 +323,7 @@ func setThing(v *frame.Visit) error {
 	}
 	path := frame.At("filesets", s.Name)
 	p := thing{Title: s.Name, Tabs: softwareTabs(v), Actions: only(v.MayAll("loads"), retireAction(v, s.Load, path))}
-	p.know(v.T("Directory"), text(s.Directory))
+	p.Know(v.T("Directory"), text(s.Directory))
 	loadFacts(v, &p, s.Load)
 	return v.Show("thing", p)
 }
@@ -330,7 +334,7 @@ func retireSet(v *frame.Visit) error {
 		return err
 	}
 	path := frame.At("filesets", s.Name)
-	return sure(v, retireAction(v, s.Load, path).Text+": "+s.Name, v.T("A retired file set cannot be assigned any more."),
-		path, path,
+	return frame.Sure(v, retireAction(v, s.Load, path).Text+": "+s.Name,
+		v.T("A retired file set cannot be assigned any more."), path, path,
 		func() error { _, err := v.API.RetireFileSet(v.Context(), s.Name, !s.Retired, s.Version); return err })
 }

@@ -7,7 +7,7 @@
 // What lives here: what two pages need. What must not: what a page is about; rules
 // and rights; words in Japanese, which package words has.
 //
-// Read first: frame.go, visit.go, then render.go and form.go.
+// Read first: frame.go, visit.go, then render.go, listing.go and form.go.
 package frame
 
 import (
