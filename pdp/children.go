@@ -87,7 +87,7 @@ func (c *children) accepted(e Accepted) {
 func (c *children) refuses(e Accepted) wire.Reason {
 	p, set := e.Hello.From, transfer.SetOf(e.Hello.Stripe, e.Hello.Trees)
 	switch {
-	case c.m.following.slow.leaf() || c.feed.FullBut(set, p):
+	case c.m.following.slow.leaf() && !c.m.root.active() || c.feed.FullBut(set, p):
 		return wire.ReasonFull
 	case c.m.onItsWay() && !c.m.root.active():
 		return wire.ReasonYields

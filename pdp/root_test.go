@@ -206,3 +206,20 @@ func TestRootWelcomesWithAnotherSize(t *testing.T) {
 		}
 	}
 }
+
+// TestSlowDeviceAsRoot: a device that took itself for slow serves when it has become
+// root. It offers itself to those that ask; to refuse them would hold them for good.
+func TestSlowDeviceAsRoot(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	m.following.becomeLeaf(wire.ReasonSelfSlow)
+	hello := Accepted{Link: 1, From: addr(1), Hello: &wire.Hello{From: peer(1)}}
+	if m.Step(0, hello, nil); m.Status().Children != 0 {
+		t.Error("a device that takes itself for slow takes a child")
+	}
+	now := untilRoot(t, m)
+	hello.Link = 2
+	if m.Step(now, hello, nil); m.Status().Children != 1 {
+		t.Error("refuses a child as root")
+	}
+}

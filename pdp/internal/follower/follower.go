@@ -105,6 +105,10 @@ type Follower struct {
 	// fruitless counts links in a row that ended without a byte, whatever the
 	// cause.
 	fruitless int
+	// mute counts addresses in a row, each another than the one before, that took a
+	// link and welcomed nobody in time, below whatever root; muteAt is the last.
+	mute   int
+	muteAt netip.Addr
 }
 
 // New returns the follower's side of the tree of a stripe for the device
@@ -262,8 +266,9 @@ func (t *Follower) Place(now time.Duration, from wire.Peer, p *wire.Place, out *
 func (t *Follower) DialTo(now time.Duration, p wire.Peer, addr netip.AddrPort, out *Output) {
 	t.parent, t.parentAddr, t.link = p, addr, t.links.next()
 	// If one parent after another cannot be reached, this device's own port may
-	// be the one that is busy.
-	t.state, t.due = Dialing, now+t.cfg.Dial<<min(t.failures, 2)
+	// be the one that is busy. Each new root has other parents, and what they send too
+	// late fills the port as well.
+	t.state, t.due = Dialing, now+t.cfg.Dial<<min(max(t.failures, t.mute-1), 2)
 	out.Dial, out.Link = addr, t.link
 }
 
@@ -274,6 +279,7 @@ func (t *Follower) Welcome(now time.Duration, l transfer.Link, from wire.Peer) b
 		return false
 	}
 	t.state, t.parent, t.due = Attached, from, now
+	t.mute, t.muteAt = 0, netip.Addr{}
 	t.Forgive()
 	return true
 }
@@ -315,6 +321,9 @@ func (t *Follower) Tick(now time.Duration, me Self, out *Output) {
 	}
 	switch t.state {
 	case Dialing:
+		if a := t.parentAddr.Addr(); a != t.muteAt {
+			t.mute, t.muteAt = t.mute+1, a
+		}
 		t.Fail(now, wire.ReasonUnreachable, out)
 	case Asking:
 		if t.unanswered >= t.cfg.Asks {

@@ -172,3 +172,50 @@ func TestRefusedForEver(t *testing.T) {
 		t.Errorf("asks again after %v though a chunk had come", at-now)
 	}
 }
+
+// TestBusyPort: whose links to one address after another are not welcomed in time waits
+// longer for the next, though every root is another one: its own port may be busy, and
+// chunks of the links that it gave up would fill it as well. One address that welcomes
+// nobody costs no more than before, and a welcome ends it.
+func TestBusyPort(t *testing.T) {
+	dial := tree.LAN().Dial
+	for name, x := range map[string]struct {
+		address func(i int) int
+		last    time.Duration
+	}{
+		"ever other addresses": {func(i int) int { return i }, 4 * dial},
+		"one address":          {func(int) int { return 1 }, dial},
+	} {
+		m, _ := following(t)
+		waits := func(i int) time.Duration {
+			a := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(x.address(i))}), wire.Port)
+			m.NoRoot()
+			now, _ := m.Deadline()
+			m.Root(now, peer(10+i), a, a, 0)
+			tick(m, now)
+			var o Output
+			m.Place(now, peer(10+i), &wire.Place{Parent: peer(10 + i)}, &o)
+			at, _ := m.Deadline()
+			if m.State() != Dialing {
+				t.Fatalf("%s: %v", name, m.State())
+			}
+			return at - now
+		}
+		var last time.Duration
+		for i := range 6 {
+			last = waits(i)
+			at, _ := m.Deadline()
+			tick(m, at)
+		}
+		if last != x.last {
+			t.Errorf("%s: waits %v for the sixth, want %v", name, last, x.last)
+		}
+		waits(6)
+		_, _, l := m.Parent()
+		m.Welcome(0, l, peer(16))
+		m.Leave(wire.ReasonStopped, new(Output))
+		if d := waits(7); d != dial {
+			t.Errorf("%s: waits %v after a welcome", name, d)
+		}
+	}
+}
