@@ -32,7 +32,7 @@ const (
 	// somebody looks, and share how much of the site's line that may be.
 	maxRate, share = 4000, 50
 	// minRate keeps the picture moving on any line.
-	minRate = 100
+	minRate = 20
 	// homeTime is how long it is believed which site a device belongs to.
 	homeTime = time.Minute
 	// carrierTime is how long a device that has told something counts as one that shares

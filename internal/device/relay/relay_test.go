@@ -138,6 +138,7 @@ func (c *counted) Close() error {
 type node struct {
 	name  string
 	relay *Relay
+	feed  *feed.Follower
 	dev   *engine.Device
 	end   func()
 }
@@ -254,6 +255,7 @@ func (s *site) start(i int) {
 			return order.Done, ""
 		}})
 	s.must(err)
+	x.feed = follower
 	x.relay, err = New(Config{Device: x.dev, Net: sock, Name: x.name, Controller: s.srv.URL, Times: carrier.Default(),
 		Log: slog.New(slog.DiscardHandler)}, follower)
 	s.must(err)

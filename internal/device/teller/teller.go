@@ -24,6 +24,9 @@ const (
 	Seldom = 30 * time.Second
 	// SeldomRate is how many bytes a second then.
 	SeldomRate = 100
+	// batchCost is about how many bytes a batch takes on the line beside its own: the
+	// request and the answer of HTTP/2, TLS and TCP/IP. See also onLine.
+	batchCost = 330
 	// mostBytes bounds what a carrier keeps of its followers.
 	mostBytes = 512 << 10
 	// oneState is about how many bytes the state of one device takes when it is sent,
@@ -153,10 +156,12 @@ func (t *Teller) Batch() (b []byte, next time.Duration) {
 	if !t.asked {
 		return nil, Seldom
 	}
-	rate := t.watch.Rate
+	rate := float64(t.watch.Rate)
 	if next = Every; rate <= 0 {
 		rate, next = SeldomRate, Seldom
 	}
+	// On a thin line half of the bytes at least are those of a batch.
+	next = max(next, min(seconds(2*batchCost/rate), Seldom))
 	if s, ok := t.own.changed(); ok {
 		t.take(s, 0)
 		if _, waits := t.changes[s.Device]; !waits {
@@ -164,7 +169,8 @@ func (t *Teller) Batch() (b []byte, next time.Duration) {
 		}
 	}
 	// As many as the rate allows, the first one in any case.
-	n := max(1, min(int(float64(rate)*next.Seconds()/t.each), live.MaxStates, len(t.queue)))
+	room := (rate*next.Seconds() - batchCost) / perByte
+	n := max(1, min(int(room/t.each), live.MaxStates, len(t.queue)))
 	for ; len(t.queue) > 0; n /= 2 {
 		states := make([]live.State, 0, n)
 		for _, d := range t.queue[:min(n, len(t.queue))] {
@@ -180,11 +186,18 @@ func (t *Teller) Batch() (b []byte, next time.Duration) {
 		t.queue = t.queue[len(states):]
 		t.each = max(1, float64(len(b))/float64(len(states)))
 		// One that is longer than the rate allows has the next one wait.
-		wait := time.Duration(float64(len(b)) / float64(rate) * float64(time.Second))
-		return b, max(next, min(wait, Seldom))
+		return b, max(next, seconds(onLine(len(b))/rate))
 	}
 	return nil, next
 }
+
+// perByte is what a byte takes on the line by the headers of the segments that it is in.
+const perByte = 1.09
+
+// onLine is about how many bytes a batch takes on the line.
+func onLine(bytes int) float64 { return batchCost + perByte*float64(bytes) }
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // Lost says that a batch has not arrived: its devices are told of once more.
 func (t *Teller) Lost(b []byte) {

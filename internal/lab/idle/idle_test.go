@@ -61,7 +61,7 @@ type lab struct {
 func newLab(t *testing.T, programs string, agents int) *lab {
 	l := &lab{T: t, dir: t.TempDir(), programs: programs}
 	var err error
-	// A line with a delay carries IP, not Ethernet: the routers' ARP is none of the agents'.
+	// A line with a delay carries IP alone: the routers' ARP is none of the agents'.
 	l.net, err = site.NewNamespaces(site.NamespaceConfig{Devices: agents, WAN: 10 * units.Mbit, LAN: 100 * units.Mbit,
 		RTT: 20 * time.Millisecond})
 	if err != nil {
@@ -167,7 +167,8 @@ func (l *lab) answered(kind string, agents int) {
 	})
 }
 
-// bytes are those that the line has carried, both ways, with the headers of IP and TCP.
+// bytes are those that the line has carried, both ways, with the headers of TCP, IP
+// and Ethernet.
 func (l *lab) bytes() float64 {
 	w, ok := l.net.Wire()
 	if !ok {
