@@ -137,3 +137,40 @@ func TestChanged(t *testing.T) {
 		t.Errorf("heard of the carrier at %v, of the other at %v", a, b)
 	}
 }
+
+// TestSeenByMandate: a device was heard of when it made its mandate, not when its carrier
+// hands that over; one of the future, which a carrier could keep for later, says nothing.
+func TestSeenByMandate(t *testing.T) {
+	r := newRig(t)
+	if err := r.ctl.Report(t.Context(), r.device(two), report.Device{Schema: 1, State: report.StateIdle}); err != nil {
+		t.Fatal(err)
+	}
+	reported := r.ctl.Time()
+	seen := func() time.Duration {
+		st, err := r.ctl.Device(t.Context(), r.root, two)
+		if err != nil || st.State == nil {
+			t.Fatalf("%+v, %v", st, err)
+		}
+		return st.State.LastSeen.Sub(reported)
+	}
+	hand := func(secret string, at time.Time) {
+		m, err := order.NewSecret(secret).Mandate(order.Mandate{Device: two, Time: at}, one)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = r.orders.Feed(t.Context(), r.device(one), order.Hello{Mandates: m}, func(order.Line) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.ahead.Add(int64(time.Hour))
+	hand(secretOf(two), r.ctl.Time().Add(2*time.Hour))
+	hand(secretOf(three), r.ctl.Time())
+	if d := seen(); d > time.Second {
+		t.Errorf("heard of %v after its report, by a mandate of the future or of somebody else", d)
+	}
+	hand(secretOf(two), reported.Add(10*time.Minute))
+	if d := seen(); d < 9*time.Minute || d > 11*time.Minute {
+		t.Errorf("heard of %v after its report, and its mandate was made after 10 minutes", d)
+	}
+}
