@@ -19,6 +19,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/passhash"
@@ -144,6 +145,7 @@ type Controller struct {
 	ids        *ids
 	asks       asks
 	reports    *reports
+	placed     *atomic.Pointer[placed]
 	// parts, if not nil, take what is to be audited: see Change.
 	parts *parts
 }
@@ -155,6 +157,7 @@ func New(cfg Config) (*Controller, error) {
 	}
 	cfg = cfg.withDefaults()
 	return &Controller{cfg: cfg, store: cfg.Store, ids: &ids{}, reports: newReports(),
+		placed: &atomic.Pointer[placed]{},
 		hasher: passhash.NewHasher(cfg.Password, cfg.Random)}, nil
 }
 

@@ -110,7 +110,7 @@ func (c *Controller) take(ctx context.Context, tx Tx, all []told) (errs []error,
 		}
 		if !heard || s.From != t.from { // else locateAll has seen to it
 			if where == nil {
-				if where, err = places(ctx, tx); err != nil {
+				if where, err = c.places(ctx, tx); err != nil {
 					return nil, err
 				}
 			}

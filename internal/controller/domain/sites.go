@@ -345,6 +345,42 @@ func CheckSite(ctx context.Context, tx Tx, name string) error {
 	return err
 }
 
+// Revised is a transaction of a store that counts the changes of sites, by whatever
+// program they are made.
+type Revised interface {
+	// SitesRevision is another one after each change of a site; ok is false if nobody
+	// counts.
+	SitesRevision(ctx context.Context) (n int64, ok bool, err error)
+}
+
+// placed are the networks of all sites, as they were at a revision.
+type placed struct {
+	at     int64
+	places *site.Places
+}
+
+// places is that function, but reads sites only if one has changed since the last call:
+// of thousands, it would take longer than all else that a report does. It is not for
+// transactions that change sites, which may come to nothing.
+func (c *Controller) places(ctx context.Context, tx Tx) (*site.Places, error) {
+	counts, ok := tx.(Revised)
+	if !ok || c.placed == nil {
+		return places(ctx, tx)
+	}
+	at, ok, err := counts.SitesRevision(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if last := c.placed.Load(); ok && last != nil && last.at == at {
+		return last.places, nil
+	}
+	p, err := places(ctx, tx)
+	if err == nil && ok {
+		c.placed.Store(&placed{at, p})
+	}
+	return p, err
+}
+
 // places are the networks of all sites. An error matches ErrRefused if two have
 // the same.
 func places(ctx context.Context, tx Tx) (*site.Places, error) {

@@ -36,6 +36,8 @@ type Dialect struct {
 	// Texts are indices of the texts of tables that the database asks only where it is
 	// told to, by the names of the tables. nil: there are none.
 	Texts map[string]string
+	// Revisions says that the table peerload_revisions counts changes of sites.
+	Revisions bool
 	// Stale says that connections of the pool may have ended unnoticed, so that a
 	// transaction that did not begin may be begun on another one.
 	Stale bool
@@ -199,6 +201,15 @@ type tx struct {
 	*sql.Tx
 	dialect Dialect
 	trace   func(query string, args []any)
+}
+
+// SitesRevision implements domain.Revised.
+func (t *tx) SitesRevision(ctx context.Context) (n int64, ok bool, err error) {
+	if !t.dialect.Revisions {
+		return 0, false, nil
+	}
+	const query = "SELECT n FROM peerload_revisions WHERE of = 'sites'"
+	return n, true, t.rows(ctx, "read the revision of sites", query, nil, func(r *sql.Rows) error { return r.Scan(&n) })
 }
 
 // statement is a statement as the database takes it.

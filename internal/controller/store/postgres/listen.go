@@ -21,20 +21,41 @@ const (
 		FOR EACH STATEMENT EXECUTE FUNCTION peerload_tell()`
 )
 
-// tell makes the trigger, if it is not there: making it anew would wait for all writers.
 func tell(ctx context.Context, db *sql.DB) error {
+	return triggered(ctx, db, "peerload_tell", "sent_orders", tellFunction, tellTrigger)
+}
+
+// triggered makes a trigger of a table by these statements, if it is not there: making
+// it anew would wait for all writers.
+func triggered(ctx context.Context, db *sql.DB, trigger, table string, statements ...string) error {
 	there := 0
-	err := db.QueryRowContext(ctx, "SELECT count(*) FROM pg_trigger WHERE tgname = 'peerload_tell' "+
-		"AND tgrelid = 'sent_orders'::regclass").Scan(&there)
+	err := db.QueryRowContext(ctx, "SELECT count(*) FROM pg_trigger WHERE tgname = $1 AND tgrelid = $2::regclass",
+		trigger, table).Scan(&there)
 	if err != nil || there > 0 {
 		return err
 	}
-	for _, statement := range []string{tellFunction, tellTrigger} {
+	for _, statement := range statements {
 		if _, err := db.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("postgres: %w", err)
 		}
 	}
 	return nil
+}
+
+// revisionsTable counts changes of sites; the database does it, so that programs of
+// every version are counted.
+const (
+	revisionsTable    = `CREATE TABLE IF NOT EXISTS peerload_revisions (of TEXT PRIMARY KEY, n BIGINT NOT NULL)`
+	revisionsRow      = `INSERT INTO peerload_revisions (of, n) VALUES ('sites', 1) ON CONFLICT DO NOTHING`
+	revisionsFunction = `CREATE OR REPLACE FUNCTION peerload_revise() RETURNS trigger LANGUAGE plpgsql AS
+		$$ BEGIN UPDATE peerload_revisions SET n = n + 1 WHERE of = TG_TABLE_NAME; RETURN NULL; END $$`
+	revisionsTrigger = `CREATE TRIGGER peerload_revise AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON sites
+		FOR EACH STATEMENT EXECUTE FUNCTION peerload_revise()`
+)
+
+func revise(ctx context.Context, db *sql.DB) error {
+	return triggered(ctx, db, "peerload_revise", "sites", revisionsTable, revisionsRow, revisionsFunction,
+		revisionsTrigger)
 }
 
 // listenAgain is how long Listen rests once its connection has ended.

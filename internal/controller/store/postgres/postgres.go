@@ -140,7 +140,7 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		if _, err := db.ExecContext(ctx, sharedTable); err != nil {
 			return fmt.Errorf("postgres: %w", err)
 		}
-		if err := tell(ctx, db); err != nil {
+		if err := errors.Join(tell(ctx, db), revise(ctx, db)); err != nil {
 			return err
 		}
 		return indexTexts(ctx, db)
@@ -208,7 +208,8 @@ func locked(ctx context.Context, db *sql.DB, fn func() error) error {
 
 func dialect() store.Dialect {
 	return store.Dialect{Name: "postgres", Dollar: true, Lock: updateLock, Counts: true,
-		ReadOnly: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, Full: full, Away: away, Stale: true}
+		ReadOnly: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, Full: full, Away: away, Stale: true,
+		Revisions: true}
 }
 
 // away reports whether the server is not there, or not for us: it restarts or
