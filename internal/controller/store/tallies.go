@@ -345,8 +345,11 @@ func (t tallies) Heard(ctx context.Context, sites []string, since time.Time) (ma
 	by := map[string]int{}
 	from := max(upMicros(since), 1) // 0 is never
 	if sites == nil {
-		return by, t.rows(ctx, "count who was heard of", "SELECT '', count(*) FROM states WHERE last_seen >= ?", []any{from},
-			into(by))
+		// Most devices were heard of of late: those that were not are counted, and the others
+		// are in the tallies, or have said nothing of themselves.
+		const query = "SELECT '', (SELECT CAST(coalesce(sum(n), 0) AS BIGINT) FROM tallies WHERE scope = ? AND " +
+			"state <> '') + (SELECT count(*) FROM states WHERE state = '') - (SELECT count(*) FROM states WHERE last_seen < ?)"
+		return by, t.rows(ctx, "count who was heard of", query, []any{scopeAll, from}, into(by))
 	}
 	in, args := among(sites)
 	return by, t.rows(ctx, "count who was heard of", "SELECT at_site, count(*) FROM states WHERE at_site IN "+in+
