@@ -2,6 +2,7 @@ package bulk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -52,15 +53,8 @@ func (s *Service) work(ctx context.Context) error {
 // It is what a queue of jobs has to call. A piece that is cut off is done again.
 func (s *Service) Step(ctx context.Context, id string) (more bool, err error) {
 	var j domain.Job
-	var wrong map[int]string
 	err = s.view(ctx, func(tx domain.Tx) error {
-		if j, err = find(ctx, tx, id); err != nil {
-			return err
-		}
-		if j.State != domain.JobRunning || j.Verified == j.Next {
-			return nil
-		}
-		wrong, err = readBack(ctx, tx, j)
+		j, err = find(ctx, tx, id)
 		return err
 	})
 	if err != nil {
@@ -72,24 +66,56 @@ func (s *Service) Step(ctx context.Context, id string) (more bool, err error) {
 	case domain.JobChecking:
 		return s.check(ctx, j)
 	case domain.JobRunning:
-		return s.change(ctx, id, j.State, func(ctx context.Context, tx domain.Tx, now *domain.Job) error {
-			if now.Next != j.Next {
-				return nil // another process was faster
-			}
-			if len(wrong) > 0 {
-				return s.found(ctx, tx, now, wrong)
-			}
-			now.Verified = now.Next
-			if now.Next == now.Steps {
-				now.State = domain.JobDone
-				return nil
-			}
-			return s.write(ctx, tx, now)
-		})
+		return s.goOn(ctx, j)
 	case domain.JobUndoing:
 		return s.change(ctx, id, j.State, s.takeBack)
 	}
 	return false, nil
+}
+
+// errWrong says that rows were read back as something else than what was written.
+var errWrong = errors.New("read back as something else")
+
+// goOn writes the next step of a job while it reads back the one before, and commits it
+// only if that was right: the database and this process work at the same time.
+func (s *Service) goOn(ctx context.Context, j domain.Job) (more bool, err error) {
+	var wrong map[int]string
+	var lost error
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		if j.Verified == j.Next {
+			return
+		}
+		lost = s.view(ctx, func(tx domain.Tx) (err error) {
+			wrong, err = readBack(ctx, tx, j)
+			return err
+		})
+	}()
+	more, err = s.change(ctx, j.ID, domain.JobRunning, func(ctx context.Context, tx domain.Tx, now *domain.Job) error {
+		if now.Next != j.Next {
+			return nil // another process was faster
+		}
+		now.Verified = now.Next
+		if now.Next == now.Steps {
+			now.State = domain.JobDone
+		} else if err := s.write(ctx, tx, now); err != nil {
+			return err
+		}
+		if <-read; len(wrong) > 0 {
+			return errWrong
+		}
+		return lost
+	})
+	if <-read; !errors.Is(err, errWrong) {
+		return more, err
+	}
+	return s.change(ctx, j.ID, domain.JobRunning, func(ctx context.Context, tx domain.Tx, now *domain.Job) error {
+		if now.Next != j.Next {
+			return nil
+		}
+		return s.found(ctx, tx, now, wrong)
+	})
 }
 
 // change changes a job that is still in a state, in one transaction with what fn
@@ -143,7 +169,7 @@ func (s *Service) check(ctx context.Context, j domain.Job) (more bool, err error
 			if err != nil {
 				return err
 			}
-			if _, _, err := verdicts(ctx, desk, step.Rows, j.JobOptions); err != nil {
+			if _, _, err := judged(ctx, desk, desk.Allow, step.Rows, j.JobOptions); err != nil {
 				return err
 			}
 			if forget(step.Rows) {

@@ -15,6 +15,17 @@ import (
 // so.
 func verdicts(ctx context.Context, desk *domain.Desk, rows []domain.JobRow, o domain.JobOptions) (all []domain.Judged,
 	of []int, err error) {
+	return judged(ctx, desk, desk.Judge, rows, o)
+}
+
+// judge says of a device what becomes of it: Desk.Judge, or Desk.Allow where nobody asks
+// for the changes.
+type judge func(ctx context.Context, name string, before *domain.Device, change domain.DeviceChange) (domain.Judged,
+	error)
+
+// judged is verdicts by a judge.
+func judged(ctx context.Context, desk *domain.Desk, by judge, rows []domain.JobRow, o domain.JobOptions) (
+	all []domain.Judged, of []int, err error) {
 	names := make([]string, 0, len(rows))
 	for _, r := range rows {
 		if r.Outcome != domain.RowRefused {
@@ -33,7 +44,7 @@ func verdicts(ctx context.Context, desk *domain.Desk, rows []domain.JobRow, o do
 		if d, ok := known[rows[i].Device]; ok {
 			before = &d
 		}
-		j, err := verdict(ctx, desk, rows[i], before, o)
+		j, err := verdict(ctx, desk, by, rows[i], before, o)
 		switch {
 		case err != nil && !own(err):
 			return nil, nil, err // of the database, not of the row
@@ -55,7 +66,7 @@ func verdicts(ctx context.Context, desk *domain.Desk, rows []domain.JobRow, o do
 }
 
 // verdict judges one row.
-func verdict(ctx context.Context, desk *domain.Desk, r domain.JobRow, before *domain.Device,
+func verdict(ctx context.Context, desk *domain.Desk, by judge, r domain.JobRow, before *domain.Device,
 	o domain.JobOptions) (domain.Judged, error) {
 	if before == nil && !o.Create {
 		return domain.Judged{}, fmt.Errorf("%w: device %q; create devices that are not known, or mend the name",
@@ -66,7 +77,7 @@ func verdict(ctx context.Context, desk *domain.Desk, r domain.JobRow, before *do
 			return domain.Judged{}, err
 		}
 	}
-	return desk.Judge(ctx, r.Device, before, r.Change)
+	return by(ctx, r.Device, before, r.Change)
 }
 
 // own reports whether an error is a verdict on a row.

@@ -544,6 +544,19 @@ type Judged struct {
 // Judge says what a change would make of a device; before is nil for one that is
 // not known. An error is why it is refused: it matches one of the domain's own.
 func (k *Desk) Judge(ctx context.Context, name string, before *Device, change DeviceChange) (j Judged, err error) {
+	if j, err = k.Allow(ctx, name, before, change); err != nil {
+		return j, err
+	}
+	if before == nil {
+		j.Changes = diff.Between(nil, j.Device)
+	} else {
+		j.Changes = diff.Between(*before, j.Device)
+	}
+	return j, nil
+}
+
+// Allow is Judge for who only asks whether it may be: it does not say what changes.
+func (k *Desk) Allow(ctx context.Context, name string, before *Device, change DeviceChange) (j Judged, err error) {
 	if before == nil {
 		if change.Model == nil || *change.Model == "" {
 			return j, invalid("a device needs a model")
@@ -562,11 +575,6 @@ func (k *Desk) Judge(ctx context.Context, name string, before *Device, change De
 	}
 	if in, err := k.by.Realm.includes(ctx, whole(k.tx), j.Device); err != nil || !in {
 		return j, cmp.Or(err, k.by.beyond(fmt.Sprintf("%s would not be of them", name)))
-	}
-	if before == nil {
-		j.Changes = diff.Between(nil, j.Device)
-	} else {
-		j.Changes = diff.Between(*before, j.Device)
 	}
 	return j, nil
 }
