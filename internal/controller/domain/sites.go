@@ -67,27 +67,6 @@ type SiteChange struct {
 	Rate      *int64 `json:"rate,omitempty"`
 }
 
-// SiteCounts count the devices of a site, and their bytes.
-type SiteCounts struct {
-	Devices int `json:"devices"`
-	// Done run the load that they should, Running are on the way to one, Failed
-	// have failed or rolled back. Silent were not heard of for the time that the
-	// caller gave, whatever they last said.
-	Done    int `json:"done"`
-	Running int `json:"running"`
-	Failed  int `json:"failed"`
-	Silent  int `json:"silent"`
-	// WANBytes came from servers, SavedBytes from peers instead.
-	WANBytes   int64 `json:"wan_bytes"`
-	SavedBytes int64 `json:"saved_bytes"`
-}
-
-// SiteRow is a site with its counts.
-type SiteRow struct {
-	Site
-	Counts SiteCounts `json:"counts"`
-}
-
 // CreateSite makes a site.
 func (c *Controller) CreateSite(ctx context.Context, a Actor, name string, change SiteChange) (s Site, err error) {
 	if err := a.may(mayDevices); err != nil {

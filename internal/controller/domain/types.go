@@ -539,6 +539,27 @@ var (
 	ErrKeys = repository.ErrKeys
 )
 
+// SiteCounts count the devices of a site, and their bytes.
+type SiteCounts struct {
+	Devices int `json:"devices"`
+	// Done run the load that they should, Running are on the way to one, Failed
+	// have failed or rolled back. Silent were not heard of for the time that the
+	// caller gave, whatever they last said.
+	Done    int `json:"done"`
+	Running int `json:"running"`
+	Failed  int `json:"failed"`
+	Silent  int `json:"silent"`
+	// WANBytes came from servers, SavedBytes from peers instead.
+	WANBytes   int64 `json:"wan_bytes"`
+	SavedBytes int64 `json:"saved_bytes"`
+}
+
+// SiteRow is a site with its counts.
+type SiteRow struct {
+	Site
+	Counts SiteCounts `json:"counts"`
+}
+
 // ThrottledError says how long to wait. It matches ErrThrottled.
 type ThrottledError struct {
 	// RetryAfter is the time until an attempt counts again.
