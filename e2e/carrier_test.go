@@ -90,6 +90,33 @@ type subnet struct {
 	*office
 	names  []string
 	agents map[string]*exec.Cmd
+	bin    string // the program of the agents that are started next
+}
+
+// newSubnet has a controller and nobody else.
+func newSubnet(t *testing.T, n int) *subnet {
+	t.Helper()
+	s := &subnet{office: newOffice(t, 0, 0), agents: map[string]*exec.Cmd{}, bin: peerload}
+	s.ports["site-2"] = freePort(t)
+	for i := range n {
+		s.names = append(s.names, fmt.Sprintf("SEP0283000000%02X", i))
+	}
+	s.devices["site-2"] = s.names
+	s.publish("box-1.0", "1.0", "linux-amd64") // there is nothing to trust before
+	s.run("trust", "export", "--out", "trust")
+	key := []byte(s.run("enrolment", "add", "k", "--site-key"))
+	if err := os.WriteFile(filepath.Join(s.dir, "key"), key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// reported waits until so many agents have reported.
+func (s *subnet) reported(n int) {
+	s.t.Helper()
+	s.until("all have reported", 2*time.Minute, func() bool {
+		return s.count(func(client.Device) bool { return true }) == n
+	})
 }
 
 // agent starts an agent, whose way to the controller is the line.
@@ -99,7 +126,7 @@ func (s *subnet) agent(name string, n int, way *line) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	cmd := exec.Command(peerload, "agent", "--config", filepath.Join(s.dir, "none.toml"), "--server", "http://"+s.http,
+	cmd := exec.Command(s.bin, "agent", "--config", filepath.Join(s.dir, "none.toml"), "--server", "http://"+s.http,
 		"--mac", name[3:], "--model", "linux-amd64", "--trust", filepath.Join(s.dir, "trust"),
 		"--address", fmt.Sprintf("127.83.%d.%d/8", n/200, n%200+1), "--port", fmt.Sprint(s.ports["site-2"]),
 		"--state", filepath.Join(s.dir, name), "--controller", "http://"+way.Addr().String(),
@@ -182,25 +209,12 @@ func TestCarrier(t *testing.T) {
 	if os.Getenv("PEERLOAD_FULL") == "1" {
 		n = 100
 	}
-	s := &subnet{office: newOffice(t, 0, 0), agents: map[string]*exec.Cmd{}}
-	s.ports["site-2"] = freePort(t)
+	s := newSubnet(t, n)
 	way := newLine(t, s.api)
-	for i := range n {
-		s.names = append(s.names, fmt.Sprintf("SEP0283000000%02X", i))
-	}
-	s.devices["site-2"] = s.names
-	s.publish("box-1.0", "1.0", "linux-amd64") // there is nothing to trust before
-	s.run("trust", "export", "--out", "trust")
-	key := []byte(s.run("enrolment", "add", "k", "--site-key"))
-	if err := os.WriteFile(filepath.Join(s.dir, "key"), key, 0o600); err != nil {
-		t.Fatal(err)
-	}
 	for i, name := range s.names {
 		s.agent(name, i, way)
 	}
-	s.until("all have reported", 2*time.Minute, func() bool {
-		return s.count(func(client.Device) bool { return true }) == n
-	})
+	s.reported(n)
 	s.answered("all are connected", s.send("forget-failure"))
 	s.answered("an order", s.send("forget-failure"))
 	s.answered("all report", s.send("check-in"))
@@ -229,4 +243,45 @@ func TestCarrier(t *testing.T) {
 	}
 	way.set(false)
 	s.answered("the line is cut", id)
+}
+
+// TestOldAndNewCarrier: agents of the version before this one and of this one are one
+// subnet to their controller, whichever of them carries: orders reach all, and so do
+// reports their controller.
+func TestOldAndNewCarrier(t *testing.T) {
+	older := old(t)
+	for _, carrierIsOld := range []bool{true, false} {
+		t.Run(fmt.Sprintf("carrier old %v", carrierIsOld), func(t *testing.T) {
+			const n = 6
+			s := newSubnet(t, n)
+			way := newLine(t, s.api)
+			for i, name := range s.names {
+				if s.bin = peerload; (i == 0) == carrierIsOld {
+					s.bin = older
+				}
+				s.agent(name, i, way)
+				if i == 0 { // it carries before there is anybody else
+					s.until("the first one carries", time.Minute, func() bool { return s.carrier() == name })
+				}
+			}
+			s.reported(n)
+			for range 2 {
+				s.answered("all are connected", s.send("forget-failure"))
+				began := time.Now()
+				s.answered("all report", s.send("check-in"))
+				for d, err := range s.c.Devices.List(t.Context(), client.Filter{}) {
+					if err != nil || d.State == nil || d.State.Reported.Before(began.Add(-time.Second)) {
+						t.Errorf("%s: its report is lost, %v", d.Name, err)
+					}
+				}
+			}
+			if c := s.carrier(); c != s.names[0] {
+				t.Errorf("%s carries: %s was to", c, s.names[0])
+			}
+			text, err := os.ReadFile(filepath.Join(s.dir, s.names[n-1]+".log"))
+			if err != nil || !strings.Contains(string(text), "come by way of another device") {
+				t.Errorf("the last agent follows nobody: %v: %s", err, text)
+			}
+		})
+	}
 }
