@@ -80,7 +80,7 @@ func campaign(ctx context.Context, o options, out io.Writer) (err error) {
 	fmt.Fprintf(out, "%d devices at %d sites, seed %d\n\n| what | figure | bound | met |\n|---|--:|--:|---|\n", o.devices,
 		f.sites(), o.seed)
 	for _, p := range o.phases {
-		phase := map[string]func(context.Context) error{"import": f.imported, "heard": f.heard, "reads": f.reads,
+		phase := map[string]func(context.Context) error{"sites": f.base, "import": f.imported, "heard": f.heard, "reads": f.reads,
 			"rollout": f.rollout, "reports": f.reports}[p]
 		if err := phase(ctx); err != nil {
 			return fmt.Errorf("%s: %w", p, err)
@@ -157,12 +157,8 @@ func (d device) says(n int) report.Device {
 		Address: address(d.site), Program: "peerload 1.0"}
 }
 
-// imported makes sites, profiles and loads, and imports the devices: tables of as many
-// rows as one may have.
+// imported imports the devices: tables of as many rows as one may have.
 func (f *fleet) imported(ctx context.Context) error {
-	if err := f.base(ctx); err != nil {
-		return err
-	}
 	begun, used := time.Now(), processor()
 	most := 0.0
 	for from := 0; from < f.o.devices; from += table.MaxRows {
@@ -194,8 +190,10 @@ func (f *fleet) imported(ctx context.Context) error {
 	return err
 }
 
-// base makes what devices belong to.
+// base makes what devices belong to: sites, profiles and loads.
 func (f *fleet) base(ctx context.Context) error {
+	begun := time.Now()
+	defer func() { f.told("making sites, profiles and loads", time.Since(begun).Seconds(), "s") }()
 	for n := range f.sites() {
 		_, err := f.Controller.CreateSite(ctx, f.admin, site(n), domain.SiteChange{Networks: &[]string{
 			fmt.Sprintf("10.%d.%d.0/24", n/250%250, n%250)}})

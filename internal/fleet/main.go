@@ -64,7 +64,7 @@ type options struct {
 }
 
 // all are the phases in their order.
-var all = []string{"import", "heard", "reads", "rollout", "reports"}
+var all = []string{"sites", "import", "heard", "reads", "rollout", "reports"}
 
 // parse reads the command line.
 func parse(args []string, stderr io.Writer) (o options, err error) {
@@ -97,7 +97,7 @@ func (o options) validate(rest []string) error {
 	case o.duration <= 0 || o.calls < 1:
 		return errors.New("-for and -calls must be above 0")
 	case o.database == "" && o.phases[0] != all[0]:
-		return errors.New("-phases without import needs -database, which has what is left out")
+		return errors.New("-phases without sites needs -database, which has what is left out")
 	case o.database != "" && o.fsync:
 		return errors.New("-fsync is of the server of this program, and -database names another one")
 	}

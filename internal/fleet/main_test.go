@@ -18,10 +18,10 @@ func TestOptions(t *testing.T) {
 		"-for 0s":                              "-for",
 		"-calls 0":                             "-calls",
 		"-phases reads":                        "-database",
-		"-database postgres:///x -phases read": "none of import, heard",
+		"-database postgres:///x -phases read": "none of sites, import",
 		"-database postgres:///x -fsync":       "-fsync",
 		"reads":                                "flags only",
-		"-devices 1000 -phases import,heard,heart": `"heart"`,
+		"-devices 1000 -phases sites,import,heart": `"heart"`,
 	} {
 		_, err := parse(strings.Fields(line), io.Discard)
 		if err == nil || !strings.Contains(err.Error(), says) {
