@@ -387,11 +387,10 @@ func (c *Controller) locateAll(ctx context.Context, tx Tx) error {
 	if err != nil {
 		return err
 	}
-	states, err := Collect(ctx, tx.States(), StateFilter{})
-	if err != nil {
-		return err
-	}
-	for _, s := range states {
+	for s, err := range Each(ctx, tx.States(), StateFilter{}) {
+		if err != nil {
+			return err
+		}
 		at := p.At(s.From)
 		if at == s.Site {
 			continue
