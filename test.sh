@@ -111,6 +111,7 @@ if [ -n "$full" ]; then
 	step 'whole processes under the race detector' env PEERLOAD_FULL=1 go test -race -timeout 20m ./e2e
 	step 'pages in a browser' env PEERLOAD_FULL=1 go test -timeout 15m ./internal/controller/pages
 	step 'an idle site' env PEERLOAD_FULL=1 go test -timeout 15m ./internal/lab/idle
+	step "the device's page in a browser" env PEERLOAD_FULL=1 go test ./internal/device/agent -run PageLooks
 	step "other people's updaters" env PEERLOAD_FULL=1 go test -timeout 15m ./internal/lab/updaters
 	step 'a release, compiled twice' env PEERLOAD_FULL=1 go test -timeout 20m ./internal/release
 	step 'packages, installed in a Debian' env PEERLOAD_FULL=1 go test -timeout 30m ./internal/packaging -run TestDebian

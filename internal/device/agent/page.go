@@ -54,7 +54,7 @@ func (h *html) begin(key string, columns ...string) {
 	h.columns, h.most, h.left = columns, maxPage, 0
 	class := "facts"
 	if len(columns) > 0 {
-		class = "wide"
+		class = "wide " + key
 	}
 	h.raw("<section>\n<h2>%s</h2>\n<table class=\"%s\"><tbody>\n", escape(h.say(key)), class)
 	if len(columns) > 0 {
@@ -195,7 +195,7 @@ func (d *Daemon) devicePage(v view) []byte {
 	h.files(process.Files)
 	h.fileSets(st.FileSets)
 	h.settings(set)
-	h.raw("<footer><span>%s</span> <a href=\"/status.json\">status.json</a></footer>\n</body></html>\n",
+	h.raw("</main>\n<footer><span>%s</span> <a href=\"/status.json\">status.json</a></footer>\n</body></html>\n",
 		escape(st.Program))
 	return h.b.Bytes()
 }
@@ -215,7 +215,8 @@ func (h *html) head(v view, mac string, busy bool) {
 	if v.ja {
 		name = "English"
 	}
-	h.raw("<style>%s</style></head>\n<body>\n<header><h1>%s SEP%s</h1><a href=\"%s\" lang=\"%s\">%s</a></header>\n",
+	h.raw("<style>%s</style></head>\n<body>\n<header><h1>%s SEP%s</h1>"+
+		"<a href=\"%s\" lang=\"%s\">%s</a></header>\n<main>\n",
 		display.Style, escape(h.say("title")), mac, other.at(), other.lang(), name)
 	said, choice := h.say("wait"), h.say("stop")
 	if v.still {
@@ -358,7 +359,11 @@ func (h *html) files(files []*status.File) {
 	h.begin("files", "file", "progress", "role", "source", "root", "parent", "children", "why")
 	h.most = maxFiles
 	for _, f := range files {
-		why := h.why(whyOf(h.ja, f))
+		code, message := whyOf(h.ja, f)
+		if strings.HasPrefix(message, "@@@") || strings.HasPrefix(message, "XID") {
+			message = "" // a line of the console, for people who read that
+		}
+		why := h.why(code, message)
 		percent := fmt.Sprintf("%d %%", f.Percent)
 		if f.Final != nil && f.Final.Unsigned {
 			percent += " (" + h.say("unsigned") + ")"

@@ -118,6 +118,13 @@ func (b *Browser) Width(px int64) {
 		DeviceScaleFactor: 1, Mobile: px < 600}))
 }
 
+// Look makes the browser prefer a look, "light" or "dark".
+func (b *Browser) Look(look string) {
+	b.tb.Helper()
+	Run(b, call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look}}}))
+}
+
 // Text is what the page shows.
 func (b *Browser) Text() string { b.tb.Helper(); return Run(b, chromedp.Text("body")) }
 
