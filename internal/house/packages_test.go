@@ -280,10 +280,14 @@ var packages = []rule{
 	{dir: "internal/controller/pages/frame", floor: 2, side: controller, allowedImports: []string{"client",
 		"internal/device/wording", "internal/controller/domain", "internal/controller/inprocess",
 		"internal/controller/pages/words"}},
+	{dir: "internal/controller/pages/reports", floor: 2, side: controller, allowedImports: []string{"client", "report",
+		"internal/device/wording", "internal/controller/pages/frame"}},
+	{dir: "internal/controller/pages/drafts", floor: 2, side: controller, allowedImports: []string{"client",
+		"internal/device/reason", "internal/device/wording", "internal/controller/pages/frame"}},
 	{dir: "internal/controller/pages", floor: 2, side: controller, allowedImports: []string{"client", "report",
 		"internal/device/reason", "internal/device/wording", "internal/controller/pages/words",
 		"internal/controller/bulk/words",
-		"internal/controller/pages/frame"}},
+		"internal/controller/pages/frame", "internal/controller/pages/reports", "internal/controller/pages/drafts"}},
 
 	// Floor 3: the product from outside. The laboratory sees a device only as a user
 	// does.

@@ -7,20 +7,61 @@ import (
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/pages/frame"
+	"github.com/peerload/peerload/internal/controller/pages/reports"
+	"github.com/peerload/peerload/internal/controller/pages/words"
 )
 
 // auditPage is the audit log.
 type auditPage struct {
 	frame.Rows[client.AuditEntry]
+	Tabs    []tab
 	Filters []frame.Field
 	PartOf  string
+	// settings are their labels, by name.
+	settings map[string]string
+}
+
+// Did is what an entry says was done, in words.
+func (auditPage) Did(v *frame.Visit, action string) string { return did(v, action) }
+
+func did(v *frame.Visit, action string) string {
+	if words.Known("did " + action) {
+		return v.T("did " + action)
+	}
+	return action
+}
+
+// Named is a field of a change, in words.
+func (p auditPage) Named(v *frame.Visit, field string) string {
+	if name, ok := strings.CutPrefix(field, "settings."); ok && p.settings[name] != "" {
+		return p.settings[name] + " (" + name + ")"
+	}
+	if words.Known("field " + field) {
+		return v.T("field " + field)
+	}
+	return field
+}
+
+// settingLabels are the labels of all settings, by name.
+func settingLabels(v *frame.Visit) (map[string]string, error) {
+	all, err := v.API.Settings(v.Context(), client.Target{Level: "enterprise"})
+	labels := map[string]string{}
+	for _, s := range all.Settings {
+		if labels[s.Name] = s.Label; v.JA {
+			labels[s.Name] = s.LabelJA
+		}
+	}
+	return labels, err
 }
 
 // auditNames are the parameters of the address that find entries.
 var auditNames = []string{"actor", "action", "target", "site", "part_of"}
 
 func audit(v *frame.Visit) (err error) {
-	q, p := url.Values{}, auditPage{PartOf: v.Query("part_of")}
+	q, p := url.Values{}, auditPage{PartOf: v.Query("part_of"), Tabs: reports.Tabs(v)}
+	if p.settings, err = settingLabels(v); err != nil {
+		return err
+	}
 	for _, name := range auditNames {
 		if is := v.Query(name); is != "" {
 			q.Set(name, is)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -53,7 +54,8 @@ func TestLooks(t *testing.T) {
 				}
 				b.Width(px)
 				for _, path := range everyPage {
-					if only != "" && !strings.HasPrefix(path, only) {
+					if only != "" && !slices.ContainsFunc(strings.Split(only, ","),
+						func(some string) bool { return strings.HasPrefix(path, some) }) {
 						continue
 					}
 					b.Go(s.url + s.path(path))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/pages/frame"
+	"github.com/peerload/peerload/internal/controller/pages/reports"
 	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/report"
 )
@@ -28,6 +29,9 @@ type devicePage struct {
 	History []client.HistoryEntry
 	Orders  []string
 }
+
+// Told is what an entry of the history says.
+func (devicePage) Told(v *frame.Visit, e client.HistoryEntry) string { return reports.Told(v, e) }
 
 // stateWord is a state of a device in words.
 func stateWord(v *frame.Visit, state string) string {
@@ -49,11 +53,6 @@ func device(v *frame.Visit) error {
 	p.History, err = frame.All(v, v.API.History, client.Filter{Device: d.Name, Limit: historyRows})
 	if err != nil {
 		return err
-	}
-	for i, h := range p.History {
-		if h.Kind == "state" {
-			p.History[i].Old, p.History[i].New = stateWord(v, h.Old), stateWord(v, h.New)
-		}
 	}
 	p.Says = p.sentences(v)
 	return v.Show("device", p)
@@ -223,5 +222,16 @@ func failures(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	return v.Show("failures", rows)
+	sites, err := frame.SiteOptions(v)
+	if err != nil {
+		return err
+	}
+	all := []frame.Option{{Value: "", Label: v.T("all")}}
+	return v.Show("failures", struct {
+		frame.Rows[client.Failure]
+		Tabs    []tab
+		Filters []frame.Field
+	}{rows, reports.Tabs(v), []frame.Field{
+		{Name: "site", Label: v.T("Site"), Kind: "select", Value: v.Query("site"), Options: slices.Concat(all, sites)},
+		{Name: "about", Label: v.T("Load that it runs or is to run"), Value: v.Query("about")}}})
 }

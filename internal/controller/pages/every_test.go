@@ -1,9 +1,15 @@
 package pages
 
 import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/net/html"
@@ -16,7 +22,10 @@ var everyPage = []string{"/", "/devices", "/devices?state=failed", "/devices?tex
 	"/settings/enterprise", "/assign/profile/lobby", "/sets/enterprise", "/failures", "/nothing",
 	"/rollouts", "/rollouts/new", "/rollouts/autumn", "/rollouts/winter", "/rollouts/winter/devices",
 	"/rollouts/autumn/order/start", "/rollouts/winter/order/pause", "/sites", "/sites/new", "/sites/Kyoto",
-	"/sites/Kyoto/edit", "/sites/Kyoto/live",
+	"/sites/Kyoto/edit", "/sites/Kyoto/live", "/sites/Kyoto/plan", "/sites/Kyoto/plan?load=edge-2.0",
+	"/history", "/history?kind=failure&site=Kyoto&since=2026-01-01", "/savings",
+	"/savings?by-site=on&by-load=on&by-release=on",
+	"/failures?site=Kyoto&about=edge-2.0",
 	"/sites/Kyoto/delete", "/profiles", "/profiles/lobby", "/profiles/lobby/edit", "/enterprise",
 	"/enterprise/edit", "/models", "/models/new", "/models/7941",
 	"/loads", "/loads/new", "/loads/verify", "/loads/edge-2.0", "/loads/edge-2.0/retire", "/loads/edge-2.0/from",
@@ -172,4 +181,116 @@ func valuesOf(t *testing.T, text string, is func(*html.Node, html.Attribute) boo
 		}
 	}
 	return values
+}
+
+// called are the operations that pages have called in these tests, as method and path.
+var called sync.Map
+
+// watched notes what is called of an API.
+type watched struct{ http.Handler }
+
+func (w watched) ServeHTTP(out http.ResponseWriter, r *http.Request) {
+	called.Store(r.Method+" "+strings.TrimPrefix(r.URL.Path, "/api/v1"), true)
+	w.Handler.ServeHTTP(out, r)
+}
+
+// unpaged are the operations that no page calls, with why.
+func unpaged() map[string]string {
+	all := map[string]string{}
+	for why, of := range map[string]string{
+		"devices call it":             "check-in follow-orders tell-live hand-over-reports answer-orders enrol",
+		"command lines call it":       "sign-in redeem-sign-in ask-sign-in",
+		"programs call it":            "get-openapi bulk-devices",
+		"the order to change does it": "change-device-settings change-profile-settings change-enterprise-settings",
+		"the order to change does so": "change-device-filesets change-profile-filesets change-enterprise-filesets",
+		"the order to change assigns": "assign-device-load assign-profile-load assign-enterprise-load assign-model-load",
+		"the order to change assigns it": "assign-device-release assign-profile-release assign-enterprise-release " +
+			"assign-model-release",
+		"the order to change goes back": "roll-back-device-load roll-back-profile-load roll-back-enterprise-load " +
+			"roll-back-model-load",
+		"the script of the live page calls it": "follow-site get-last-upgrade",
+		"the order to change deletes":          "delete-device",
+	} {
+		for id := range strings.FieldsSeq(of) {
+			all[id] = why
+		}
+	}
+	return all
+}
+
+// TestMain runs the tests and then, if they were all of them, looks for operations of the
+// API that no page has called: everything that it can do has a page, or a reason.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, some := range []string{"test.run", "test.skip", "test.list", "test.fuzz"} {
+		if flag.Lookup(some).Value.String() != "" {
+			os.Exit(code)
+		}
+	}
+	if code == 0 && !testing.Short() {
+		for _, wrong := range uncalled() {
+			fmt.Println(wrong)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// uncalled are the operations without a page and without a reason, and reasons that are
+// none.
+func uncalled() (wrong []string) {
+	var doc struct {
+		Paths map[string]map[string]struct {
+			ID string `json:"operationId"`
+		} `json:"paths"`
+	}
+	b, err := os.ReadFile("../../../docs/openapi.json")
+	if err == nil {
+		err = json.Unmarshal(b, &doc)
+	}
+	if err != nil {
+		return []string{err.Error()}
+	}
+	known, without := map[string]bool{}, unpaged()
+	for path, methods := range doc.Paths {
+		for method, op := range methods {
+			if op.ID == "" {
+				continue
+			}
+			known[op.ID] = true
+			paged := false
+			for at := range called.Range {
+				paged = paged || means(doc.Paths, strings.ToUpper(method)+" "+path, at.(string))
+			}
+			switch why := without[op.ID]; {
+			case !paged && why == "":
+				wrong = append(wrong, "no page calls "+op.ID+", and nothing says why")
+			case paged && why != "":
+				wrong = append(wrong, op.ID+": a page calls it, although "+why)
+			}
+		}
+	}
+	for id := range without {
+		if !known[id] {
+			wrong = append(wrong, id+" is no operation")
+		}
+	}
+	slices.Sort(wrong)
+	return wrong
+}
+
+// means reports whether a call is one of an operation: of two that fit it is that without
+// a name.
+func means[T any](paths map[string]T, operation, call string) bool {
+	_, literal := paths[call[strings.IndexByte(call, ' ')+1:]]
+	want, is := strings.Split(operation, "/"), strings.Split(call, "/")
+	if operation == call || literal || len(want) != len(is) {
+		return operation == call
+	}
+	for i := range want {
+		if want[i] != is[i] && !strings.HasPrefix(want[i], "{") {
+			return false
+		}
+	}
+	return true
 }

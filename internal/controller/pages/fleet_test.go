@@ -2,12 +2,18 @@ package pages
 
 import (
 	"encoding/csv"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/pages/frame"
+	"github.com/peerload/peerload/internal/controller/pages/words"
 )
 
 // The overview tells what needs attention, what runs and what was saved.
@@ -210,4 +216,60 @@ func TestConfigPages(t *testing.T) {
 		}
 	}
 	v.post("/profiles/new", "name", "x").want(t, 403)
+}
+
+// The history of the fleet, what was saved, and what an upgrade would take.
+func TestReports(t *testing.T) {
+	s := newRig(t)
+	b := s.user("viewer")
+	b.get("/history").want(t, 200, "No such entry")
+	b.get("/savings").want(t, 200, "No device has told of a fetch yet")
+	s.fleetOf("")
+	b.get("/history").want(t, 200, "SEP000000000004", "the installer failed", "downloading", "Up to this day")
+	b.get("/history?kind=failure").want(t, 200, "SEP000000000004", "!SEP000000000006")
+	b.get("/history?site=Kyoto&kind=state").want(t, 200, "SEP000000000001", "!SEP000000000004")
+	b.get("/history?before=2001-01-01").want(t, 200, "No such entry")
+	b.get("/savings").want(t, 200, "9.0 MB", "99 %")
+	p := b.get("/savings?by-site=on&by-load=on").want(t, 200, "Kyoto", "edge-2.0", "!in all")
+	if strings.Count(p.text, `type="checkbox" id="f-by-`) != 4 || strings.Count(p.text, `value="on" checked`) != 2 {
+		t.Errorf("the choices do not come back: %s", p.text)
+	}
+	b.get("/savings?until=2001-01").want(t, 200, "No device has told")
+	b.get("/savings?site=Nara").want(t, 404)
+	b.get("/sites/Kyoto/plan").want(t, 200, "Show what it takes", "!The classic way")
+	b.get("/sites/Kyoto/plan?load=edge-2.0").want(t, 200, "Devices that would fetch something", "by TFTP", "1.0 MB/s")
+	b.get("/sites/Kyoto/plan?load=edge-2.0&release=2026.11").want(t, 200, "not both")
+	b.get("/sites/Nara/plan").want(t, 404)
+	b.get("/loads/edge-2.0").want(t, 200, "Devices that should have it", "12 devices", "Kyoto: 6")
+	b.get("/failures?site=Kyoto").want(t, 200, "!SEP000000000004")
+	b.get("/failures?site=Osaka&about=edge-2.0").want(t, 200, "SEP000000000004")
+	b.lang = "ja"
+	b.get("/history").want(t, 200, "ダウンロード中", "!downloading")
+	b.get("/savings").want(t, 200, "節約率", "!Saved in percent")
+	b.get("/sites/Kyoto/plan?load=edge-2.0").want(t, 200, "取得が必要な機器", "!by HTTP")
+	s.user("operator", "Osaka").get("/history").want(t, 200, "SEP000000000004", "!SEP000000000001")
+}
+
+// Each action that the audit log has is said in words.
+func TestActions(t *testing.T) {
+	action := regexp.MustCompile(`"((?:bulk|device|enrolment|enterprise|fileset|keys|load|login|model|models|order|` +
+		`order-key|profile|release|rollout|settings|site|template|token|user|webhook)\.[a-z-]+)"`)
+	fields := []string{"load.load", "load.release", "load.previous", "device.failed", "rollout.changed", "order.json"}
+	n := 0
+	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") ||
+			strings.HasPrefix(path, "../pages") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, m := range action.FindAllStringSubmatch(string(b), -1) {
+			if n++; !slices.Contains(fields, m[1]) && !words.Known("did "+m[1]) {
+				t.Errorf("%s: no words for the action %q", path, m[1])
+			}
+		}
+		return err
+	})
+	if err != nil || n < 50 {
+		t.Errorf("%d actions, %v", n, err)
+	}
 }

@@ -62,6 +62,9 @@ func (p overviewPage) Calm() bool {
 		p.Failed == 0 && p.Silent == 0 && len(p.Paused) == 0 && p.RootEnds.IsZero() && p.DeadMessages == 0
 }
 
+// Did is what an entry of the audit log says was done, in words.
+func (overviewPage) Did(v *frame.Visit, action string) string { return did(v, action) }
+
 func overview(v *frame.Visit) error {
 	p := overviewPage{}
 	var err error

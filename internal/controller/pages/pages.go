@@ -11,7 +11,9 @@ package pages
 import (
 	"embed"
 
+	"github.com/peerload/peerload/internal/controller/pages/drafts"
 	"github.com/peerload/peerload/internal/controller/pages/frame"
+	"github.com/peerload/peerload/internal/controller/pages/reports"
 )
 
 //go:embed templates
@@ -36,6 +38,8 @@ func New(cfg frame.Config) (*frame.Frame, error) {
 	softwarePages(f)
 	workPages(f)
 	accessPages(f)
+	drafts.Add(f)
+	reports.Add(f)
 	return f, nil
 }
 
@@ -57,10 +61,8 @@ func fleetPages(f *frame.Frame) {
 
 func rolloutPages(f *frame.Frame) {
 	f.Page("GET /rollouts", rolloutList)
-	form(f, "/rollouts/new", newRollout)
 	f.Page("GET /rollouts/{rollout}", rollout)
 	f.Page("GET /rollouts/{rollout}/devices", rolloutDevices)
-	form(f, "/rollouts/{rollout}/order/edit", editRollout)
 	form(f, "/rollouts/{rollout}/order/{verb}", orderRollout)
 }
 

@@ -71,7 +71,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	people, err := New(frame.Config{API: srv, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	people, err := New(frame.Config{API: watched{srv}, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,9 @@
 package pages
 
 import (
+	"reflect"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/peerload/peerload/client"
@@ -18,7 +21,7 @@ func TestRolloutPages(t *testing.T) {
 		return b.post("/rollouts/new", append([]string{"id", "spring", "opener", "person", "soak", "", "success", "100",
 			"max_failed", "0", "max_failed_share", "10"}, fields...)...)
 	}
-	send("release", "2026.11", "waves", "5 many").want(t, 422, "Write numbers from 1 to 100", `value="5 many"`,
+	send("release", "2026.11", "waves", "5 many").want(t, 422, "Write numbers from 1 to 100", `>5 many</textarea>`,
 		`value="spring"`, `aria-invalid="true"`)
 	send("waves", "100").want(t, 422, "Choose what it brings")
 	send("release", "2026.11", "waves", "100", "windows", "late").want(t, 422, "late")
@@ -28,13 +31,13 @@ func TestRolloutPages(t *testing.T) {
 	draft := must(s.api.Rollout(t.Context(), "spring"))
 	draft.Plan.Lost, draft.Plan.DownloadAnytime = "36h", true // as the command line can
 	must(s.api.UpdateRollout(t.Context(), "spring", client.RolloutChange{Plan: &draft.Plan}, draft.Version))
-	p := b.get("/rollouts/spring/order/edit").want(t, 200, `value="50 100"`)
+	p := b.get("/rollouts/spring/order/edit").want(t, 200, `>50 100</textarea>`, `value="36h"`)
 	b.post("/rollouts/spring/order/edit", "version", versionField.FindStringSubmatch(p.text)[1], "release", "2026.11",
 		"waves", "40 100", "site", "Kyoto", "opener", "person", "success", "100", "max_failed", "0", "max_failed_share",
-		"10").want(t, 200, "What it would do")
-	b.get("/rollouts/spring/order/edit").want(t, 200, `value="40 100"`)
+		"10", "lost", "36h", "download_anytime", "on").want(t, 200, "What it would do")
+	b.get("/rollouts/spring/order/edit").want(t, 200, `>40 100</textarea>`)
 	if p := must(s.api.Rollout(t.Context(), "spring")).Plan; p.Lost != "36h" || !p.DownloadAnytime {
-		t.Errorf("what the form does not have is lost: %+v", p)
+		t.Errorf("what the command line wrote is lost: %+v", p)
 	}
 	order := func(verb string, fields ...string) page {
 		t.Helper()
@@ -91,3 +94,96 @@ func TestWaveOf(t *testing.T) {
 		t.Errorf("an empty wave: %+v", w)
 	}
 }
+
+// The form says all that a draft can: filled in, it leaves no field of the API empty, and
+// shows the same again.
+func TestWholeDraft(t *testing.T) {
+	s := newRig(t)
+	s.fleetOf("")
+	b := s.user("operator")
+	b.get("/rollouts/new").want(t, 200, "More rules")
+	fields := []string{"id", "whole", "release", "2026.11", "site", "Kyoto", "profile", "lobby", "model", "linux-amd64",
+		"text", "Desk", "devices", "SEP000000000001\nSEP000000000003", "percent", "90", "opener", "external",
+		"success", "90",
+		"waves", "devices: SEP000000000001; by=person\nsites: Kyoto\n40; soak=30m success=80\n100", "soak", "2h",
+		"max_failed_share", "7", "max_failed", "9", "windows", "22:00-05:00; sat 01:00-06:00", "start",
+		"2030-01-02T03:04",
+		"approval", "on", "leave_out", "on", "download_anytime", "on", "silence", "fail", "silence_after", "48h",
+		"lost", "36h", "longest", "72h", "retry_reasons", "disk", "retry_reasons", "origin-unreachable",
+		"retry_times", "4", "back_off", "20m", "max_back_off", "2h",
+		"valid", "12h", "deadline", "2031-01-02T03:04", "check", "https://monitor.example.com/go",
+		"ask_every", "5m"}
+	b.post("/rollouts/new", fields...).want(t, 200, "The secret that signs questions")
+	r := must(s.api.Rollout(t.Context(), "whole"))
+	for _, empty := range zeros("plan", reflect.ValueOf(r.Plan)) {
+		t.Errorf("the form cannot say %s", empty)
+	}
+	for _, empty := range zeros("ask", reflect.ValueOf(r.Ask)) {
+		if empty != "ask.Load" && empty != "ask.Target.All" { // the others of a choice
+			t.Errorf("the form cannot say %s", empty)
+		}
+	}
+	p := b.get("/rollouts/whole/order/edit").want(t, 200, `>devices: SEP000000000001
+sites: Kyoto; by=external
+40; soak=30m success=80 by=external
+100</textarea>`)
+	again := []string{}
+	for _, m := range formField.FindAllStringSubmatch(p.text, -1) {
+		again = append(again, m[1], unescape(m[2]))
+	}
+	for i := 0; i < len(fields); i += 2 { // what is chosen, and texts of many lines, stand otherwise in a page
+		switch fields[i] {
+		case "release", "site", "profile", "model", "opener", "silence", "retry_reasons", "devices", "approval", "leave_out",
+			"download_anytime":
+			again = append(again, fields[i], fields[i+1])
+		case "waves":
+			again = append(again, "waves", "devices: SEP000000000001\nsites: Kyoto; by=external\n"+
+				"40; soak=30m success=80 by=external\n100")
+		}
+	}
+	b.post("/rollouts/whole/order/edit", replaced(again, "opener", "person")...).want(t, 200, "Saved.")
+	after := must(s.api.Rollout(t.Context(), "whole"))
+	if !reflect.DeepEqual(after.Plan, r.Plan) || !reflect.DeepEqual(after.Ask, r.Ask) {
+		t.Errorf("%+v\nhas become\n%+v", r, after)
+	}
+}
+
+// formField finds values of a form.
+var formField = regexp.MustCompile(`<input (?:id="[^"]*" |type="hidden" )?name="([^"]*)"(?: type="[^"]*")? value="([^"]*)"`)
+
+// replaced are fields with another value of one.
+func replaced(fields []string, name, value string) []string {
+	for i := 0; i < len(fields); i += 2 {
+		if fields[i] == name {
+			fields[i+1] = value
+		}
+	}
+	return fields
+}
+
+// zeros are the fields of a struct that say nothing; of a list, its first that does.
+func zeros(name string, v reflect.Value) (empty []string) {
+	switch {
+	case v.IsZero():
+		return []string{name}
+	case v.Kind() == reflect.Pointer:
+		return zeros(name, v.Elem())
+	case v.Kind() == reflect.Struct && !strings.HasSuffix(v.Type().String(), "time.Time") && v.Type() != waveType:
+		for i := range v.NumField() {
+			empty = append(empty, zeros(name+"."+v.Type().Field(i).Name, v.Field(i))...)
+		}
+	case v.Kind() == reflect.Slice && v.Type().Elem() == waveType:
+		for i := range waveType.NumField() {
+			said := false
+			for k := range v.Len() {
+				said = said || !v.Index(k).Field(i).IsZero()
+			}
+			if !said {
+				empty = append(empty, name+"."+waveType.Field(i).Name)
+			}
+		}
+	}
+	return empty
+}
+
+var waveType = reflect.TypeFor[client.RolloutWave]()

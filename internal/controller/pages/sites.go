@@ -59,6 +59,8 @@ func siteThing(v *frame.Visit) error {
 	}
 	live := frame.At("sites", s.Name, "live")
 	p := thing{Title: s.Name, Intro: s.Note, Actions: only(v.Leads(live), action{Text: v.T("Live"), Path: live})}
+	p.Actions = append(p.Actions, action{Text: v.T("What an upgrade would take"), Path: frame.At("sites", s.Name, "plan"),
+		Second: true})
 	p.Actions = append(p.Actions, action{Text: v.T("Devices"), Path: "/devices?" + query("site", s.Name), Second: true})
 	p.Actions = append(p.Actions, only(v.May("devices"), action{Text: v.T("Change"), Second: true,
 		Path: frame.At("sites", s.Name, "edit")})...)

@@ -90,6 +90,11 @@ func loadThing(v *frame.Visit) error {
 	p.Actions = append(p.Actions, only(v.MayAll("loads"),
 		action{Text: v.T("What it may be installed from"), Path: path + "/from", Second: true}, retireAction(v, l, path))...)
 	loadFacts(v, &p, l)
+	reach, err := v.API.Reach(v.Context(), l.Name)
+	if err != nil {
+		return err
+	}
+	p.Reach = &reach
 	p.Know(v.T("Devices"), cell{Text: v.T("Devices that run it"), Link: "/devices?" + query("active", l.Name)},
 		cell{Text: v.T("Failures with it"), Link: "/failures?" + query("about", l.Name)})
 	return v.Show("thing", p)
@@ -325,6 +330,11 @@ func setThing(v *frame.Visit) error {
 	p := thing{Title: s.Name, Tabs: softwareTabs(v), Actions: only(v.MayAll("loads"), retireAction(v, s.Load, path))}
 	p.Know(v.T("Directory"), text(s.Directory))
 	loadFacts(v, &p, s.Load)
+	reach, err := v.API.Reach(v.Context(), s.Name)
+	if err != nil {
+		return err
+	}
+	p.Reach = &reach
 	return v.Show("thing", p)
 }
 

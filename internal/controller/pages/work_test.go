@@ -276,3 +276,42 @@ func TestUnsignedLoadPage(t *testing.T) {
 		"not signed", "7941", "cnu41.sbn", "apps41.sbn")
 	s.user("viewer").get("/loads").want(t, 200, "!/loads/unsigned")
 }
+
+// What is seldom done has its page, too: it asks first, and then does it.
+func TestRareActions(t *testing.T) {
+	s := newRig(t)
+	s.fleetOf("")
+	b := s.user("admin")
+	// ask looks at a page that asks, and sends its form.
+	ask := func(path, want string, fields ...string) page {
+		t.Helper()
+		p := b.get(path).want(t, 200, want)
+		if m := versionField.FindStringSubmatch(p.text); m != nil {
+			fields = append(fields, "version", m[1])
+		}
+		return b.post(path, fields...)
+	}
+	ask("/devices/SEP000000000001/reset", "enrol").want(t, 200, "It must enrol again")
+	ask("/trust/targets/rotate", "New key of targets").want(t, 200, "Done:")
+	ask("/webhooks/pager/retry", "tried anew").want(t, 200, "Done:")
+	ask("/webhooks/pager/test", "One message is sent at once").want(t, 409, "hooks.example.com")
+	key := regexp.MustCompile(`/enrolments/[^/"]+/delete`).FindString(b.get("/enrolments").text)
+	ask(key, "no other can").want(t, 200, "Done:")
+	ask("/rollouts/winter/order/replace", `<option value="edge-2.0"`, "from", "edge-2.0", "to",
+		"edge-1.0").want(t, 200, "edge-2.0 → edge-1.0")
+	ask("/rollouts/winter/order/skip", "Devices to skip", "devices", "SEP000000000002").want(t, 200, "skipped")
+	ask("/rollouts/winter/order/retry", "Only these devices", "devices", "SEP000000000002").want(t, 200, "Done:")
+	ask("/rollouts/winter/order/abort", "Why", "why", "over").want(t, 200, "aborted")
+	ask("/rollouts/winter/order/roll-back", "It goes by a plan of its own", "id", "back", "own", "on", "waves", "many").
+		want(t, 422, "Write numbers from 1 to 100", "<details open>")
+	ask("/rollouts/winter/order/roll-back", "It goes by a plan of its own", "id", "back", "own", "on", "waves", "50 100",
+		"opener", "person").want(t, 200, "Done:")
+	if r := must(s.api.Rollout(t.Context(), "back")); len(r.Plan.Waves) != 2 || r.Links.Undoes != "winter" {
+		t.Errorf("%+v", r)
+	}
+	draft := must(s.api.Rollout(t.Context(), "autumn"))
+	draft.Plan.Approval = true
+	must(s.api.UpdateRollout(t.Context(), "autumn", client.RolloutChange{Plan: &draft.Plan}, draft.Version))
+	ask("/rollouts/autumn/order/start", "This touches").want(t, 200, "awaits approval")
+	ask("/rollouts/autumn/order/approve", "This touches").want(t, 200, "scheduled")
+}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/pages/words"
@@ -29,6 +30,8 @@ type Field struct {
 	Options  []Option
 	Many     bool
 	Required bool
+	// Rare says that it stands behind the others, out of sight until somebody asks.
+	Rare bool
 	// Error stands beside the field.
 	Error string
 	// Auto is how browsers may fill the field in.
@@ -48,6 +51,26 @@ func (f Field) Choices() []Option {
 		}
 	}
 	return all
+}
+
+// Usual are the fields that all see.
+func (f Form) Usual() []Field { return f.those(false) }
+
+// Rare are the fields that stand behind the others.
+func (f Form) Rare() []Field { return f.those(true) }
+
+// Wide reports whether a rare field is wrong, and so must be seen.
+func (f Form) Wide() bool {
+	return slices.ContainsFunc(f.Fields, func(is Field) bool { return is.Rare && is.Error != "" })
+}
+
+func (f Form) those(rare bool) (some []Field) {
+	for _, is := range f.Fields {
+		if is.Rare == rare {
+			some = append(some, is)
+		}
+	}
+	return some
 }
 
 // Form is a form of fields that one template shows.
@@ -137,9 +160,10 @@ func (f *Form) mark(name, text string) bool {
 // whose name as the API says it, is in its text.
 func (f *Form) guess(p Problem) {
 	text := strings.ToLower(p.Detail)
+	said := " " + strings.Join(strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) }), " ") + " "
 	for _, field := range f.Fields {
-		name := strings.ToLower(strings.ReplaceAll(field.Name, "_", " "))
-		if value := strings.ToLower(field.Value); strings.Contains(text, name) ||
+		name := " " + strings.ToLower(strings.ReplaceAll(field.Name, "_", " ")) + " "
+		if value := strings.ToLower(field.Value); strings.Contains(said, name) ||
 			len(value) > 1 && strings.Contains(text, value) {
 			f.mark(field.Name, p.Detail)
 			return

@@ -59,6 +59,8 @@ type Listing struct {
 	Table        Table
 	// Search says that the list can be searched by a text.
 	Search bool
+	// Filters are the conditions that the list can be narrowed by.
+	Filters []Field
 	// Empty says what to do first where the list is empty.
 	Empty string
 	// Pages of the list; nil if it is whole.
@@ -78,6 +80,11 @@ type Thing struct {
 	Actions      []Action
 	Facts        []Fact
 	Tables       []Table
+	// Filters are asked for what the page is to show, by a button that says FilterButton.
+	Filters      []Field
+	FilterButton string
+	// Reach is whom a change of it would touch; nil for nobody in particular.
+	Reach *client.Reach
 	// Pages of the last table; nil if it is whole.
 	Pages *Rows[struct{}]
 }

@@ -239,7 +239,7 @@ var parts = map[string][]string{
 	"/loads":    {"/releases", "/filesets"},
 	"/profiles": {"/enterprise", "/models", "/templates", "/settings", "/assign", "/sets", "/rollback"},
 	"/users":    {"/tokens", "/enrolments", "/webhooks", "/trust"},
-	"/audit":    {"/undo", "/failures"},
+	"/failures": {"/history", "/savings", "/audit", "/undo"},
 }
 
 // Now is the time.
