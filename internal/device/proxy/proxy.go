@@ -262,7 +262,7 @@ func (p *Proxy) admits(remote string) bool {
 
 // serve decides on a request and answers it.
 func (p *Proxy) serve(x *exchange) {
-	q := sharing.Request{Method: x.r.Method, URL: x.url, Header: x.r.Header}
+	q := sharing.Request{Method: x.r.Method, URL: x.url, Header: x.r.Header, Body: x.r.ContentLength != 0}
 	x.d = p.decide(q)
 	if len(x.d.Sidecars) > 0 || len(x.d.Loads) > 0 {
 		p.askSidecars(reach(x.r), x.d.Sidecars)

@@ -207,6 +207,8 @@ func (p *Proxy) spec(x *exchange, e *entry) engine.Spec {
 		Digest: slot.ExpectAny(), Key: x.d.Key, Header: http.Header{"Via": {"1.1 " + p.pseudo}}}
 	if !e.digest.IsZero() {
 		s.Digest = slot.Expect(e.digest)
+	} else {
+		s.Size = load.UnknownSize // what HEAD says of it need not be true of GET
 	}
 	if e.digest == x.d.Digest && x.d.Size >= 0 {
 		s.Table = x.d.Table
@@ -341,7 +343,9 @@ func (p *Proxy) share(x *exchange) {
 	size, err := e.size(ctx)
 	switch {
 	case ctx.Err() != nil:
-		return
+		// Perhaps the client has only said that it sends no more: it must not take an empty
+		// answer for the file.
+		panic(http.ErrAbortHandler)
 	case err != nil && errors.Is(failure.Classify(err), failure.Verify):
 		refuse(x.w, http.StatusBadGateway, fmt.Sprintf("%s: %v", x.url.Redacted(), err))
 		return

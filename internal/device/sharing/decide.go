@@ -45,6 +45,8 @@ type Request struct {
 	// URL of the origin, with its scheme and host.
 	URL    *url.URL
 	Header Header
+	// Body says that the request has a body, on which the answer may depend.
+	Body bool
 	// SidecarsAsked says that the sidecars of a rule were asked for.
 	SidecarsAsked bool
 }
@@ -118,7 +120,7 @@ func Decide(rules Rules, known *Known, q Request) Decision {
 	rule := rules.find(q.URL)
 	d.Stream, d.Credentials = rule.Stream, rule.Credentials
 	switch {
-	case q.Method != "GET" && q.Method != "HEAD":
+	case q.Method != "GET" && q.Method != "HEAD" || q.Body:
 		return d.pass(reason.ProxyMethod)
 	case rule.Never:
 		return d.pass(reason.ProxyNever)

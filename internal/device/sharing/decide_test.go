@@ -26,7 +26,7 @@ func digestHeader(text string) string {
 type example struct {
 	name    string
 	rules   string // separated by ";"
-	request string // [METHOD] URL [Field: value]
+	request string // [METHOD] URL [Field: value], or a body in place of the field
 	answer  string // [STATUS] [Field: value]; "": not asked yet
 	size    int64
 	want    sharing.Verdict
@@ -130,6 +130,8 @@ var examples = []example{
 	// Methods.
 	{name: "POST", rules: origin + "/** unsigned", request: "POST " + origin + "/fw", want: sharing.Pass,
 		why: reason.ProxyMethod},
+	{name: "a body", rules: origin + "/** unsigned", request: origin + "/fw {}", want: sharing.Pass,
+		why: reason.ProxyMethod},
 	{name: "HEAD", rules: origin + "/** unsigned", request: "HEAD " + origin + "/fw", want: sharing.Unsigned,
 		why: reason.ProxyUnsigned},
 	{name: "CONNECT", rules: "https://updates.example/** unsigned", request: "CONNECT //updates.example:443",
@@ -215,7 +217,7 @@ func readRules(t *testing.T, text string) (rs sharing.Rules) {
 }
 
 func readFields(h sharing.Header, words []string) {
-	if len(words) > 0 {
+	if len(words) > 1 {
 		name, value, _ := strings.Cut(strings.Join(words, " "), ": ")
 		h[http.CanonicalHeaderKey(name)] = []string{value}
 	}
@@ -233,6 +235,7 @@ func readRequest(t *testing.T, text string) sharing.Request {
 		t.Fatal(err)
 	}
 	readFields(q.Header, words[1:])
+	q.Body = len(words) == 2
 	return q
 }
 
