@@ -85,7 +85,7 @@ alone="$alone|/internal/controller/store/sqlite$"
 walks='/internal/controller/(bulk|domain|services)$'
 # Whole processes run without it, and the commands and pages of a whole controller:
 # what they race over is tested in their packages.
-processes='/(cmd/peerload-server|e2e|e2e/cluster|internal/controller/pages|internal/lab/(bench|idle|story|updaters)|internal/release)$'
+processes='/(cmd/peerload-server|e2e|e2e/cluster|internal/controller/pages|internal/lab/(bench|idle|story|updaters)|internal/(programs|release))$'
 
 # All packages, also when one of them fails.
 tests() {
@@ -113,7 +113,7 @@ if [ -n "$full" ]; then
 	step 'an idle site' env PEERLOAD_FULL=1 go test -timeout 15m ./internal/lab/idle
 	step "the device's page in a browser" env PEERLOAD_FULL=1 go test ./internal/device/agent -run PageLooks
 	step "other people's updaters" env PEERLOAD_FULL=1 go test -timeout 15m ./internal/lab/updaters
-	step 'a release, compiled twice' env PEERLOAD_FULL=1 go test -timeout 20m ./internal/release
+	step 'a release, compiled twice' env PEERLOAD_FULL=1 go test -timeout 20m ./internal/release ./internal/programs
 	step 'packages, installed in a Debian' env PEERLOAD_FULL=1 go test -timeout 30m ./internal/packaging -run TestDebian
 	step 'image and its examples' go -C packaging/containers test -timeout 15m ./...
 	step 'random sites, 20,000' go run ./cmd/peerload-lab sim --seed 10001 --runs 20000

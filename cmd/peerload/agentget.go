@@ -73,12 +73,9 @@ func (f *getFlags) viaAgent(ctx context.Context, r *request, state *status.Dir) 
 // usual reports whether the command line asks for nothing that the agent
 // decides for the whole device.
 func (f *getFlags) usual() bool {
-	o := &f.origin
 	return f.sink == nil &&
 		f.peers == "on" && f.address == "" && f.iface == "" && f.port == 0 && f.profile == "lan" && f.trees == 0 &&
-		!f.noSync &&
-		len(o.headers) == 0 && o.cacert == "" && o.cert == "" && o.key == "" && o.limitRate == "" && o.window == 0 &&
-		o.block == 0 && o.connectTimeout == 0
+		!f.noSync && f.origin.Default()
 }
 
 // agentRequest says the same to the agent, whose directory is another.

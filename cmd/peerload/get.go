@@ -15,6 +15,7 @@ import (
 	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/reason"
+	"github.com/peerload/peerload/internal/device/serverflags"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/device/target"
 	"github.com/peerload/peerload/internal/parse"
@@ -31,7 +32,7 @@ type getFlags struct {
 	verbose, trees                                                      int
 	port                                                                uint16
 	linger, maxTime                                                     time.Duration
-	origin                                                              originFlags
+	origin                                                              serverflags.Flags
 
 	sink     *sink     // of the file, if it does not go among the files
 	follower *follower // gets the file, nil if no command does
@@ -110,7 +111,7 @@ func getCommand() *cli.Command {
 	fl.BoolVar(&f.noSync, "no-sync", false, "do not wait for the disk: for laboratories, a power cut may damage files")
 	fl.BoolVar(&f.json, "json", false, "events and the final report as JSON lines on standard output")
 	fl.CountVarP(&f.verbose, "verbose", "v", "show the log of the election and the tree")
-	f.origin.register(fl)
+	f.origin.Register(fl)
 	cli.Values(fl, "peers", "on", "off")
 	cli.Values(fl, "profile", "lan", "classic")
 	cli.Values(fl, "trees", "0", "1", "2")
@@ -141,8 +142,8 @@ func (f *getFlags) parse(args []string) (*request, error) {
 	if err := l.Resolve(kind, f.slots, words()); err != nil {
 		return nil, err
 	}
-	if err := f.origin.named(); err != nil {
-		return nil, err
+	if err := f.origin.Named(); err != nil {
+		return nil, usageError{err}
 	}
 	if f.linger < 0 || f.maxTime < 0 {
 		return nil, usagef("--linger and --max-time are 0s or longer: give none for the default")
@@ -273,9 +274,12 @@ func (f *getFlags) request(urls []string, proof peerload.Proof, state string) (p
 		}
 		r.Peers.Address = p
 	}
-	var err error
-	r.Server, err = f.origin.server()
-	return r, err
+	s, err := f.origin.Server()
+	if err != nil {
+		return r, usageError{err}
+	}
+	r.Server = peerload.Server(s)
+	return r, nil
 }
 
 // again ends the message about an interrupted run.
@@ -313,11 +317,7 @@ func tlsAdvice(err error) string {
 func (f *getFlags) commandLine(args []string) string {
 	var words []string
 	for _, w := range args {
-		for _, h := range f.origin.headers {
-			if name, value, ok := strings.Cut(h, ":"); ok && value != "" {
-				w = strings.ReplaceAll(w, h, name+": xxxxx")
-			}
-		}
+		w = f.origin.Hide(w)
 		if sources, err := origin.Candidates(w); err == nil && (sources[0].User != nil || sources[0].RawQuery != "") {
 			w = origin.Shown(sources[0])
 		}

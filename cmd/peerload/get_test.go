@@ -29,7 +29,7 @@ func TestCommandLine(t *testing.T) {
 	args := []string{"peerload", "get", "https://me:secret@host/x", "me:secret@host/y", "http://host/z",
 		"-H", "Authorization: secret", "--header=X-Key: secret", "-vHCookie:secret", "-o", "f"}
 	f := &getFlags{}
-	f.origin.headers = []string{"Authorization: secret", "X-Key: secret", "Cookie:secret", "Empty:", ""}
+	f.origin.Headers = []string{"Authorization: secret", "X-Key: secret", "Cookie:secret", "Empty:", ""}
 	got := f.commandLine(args)
 	if strings.Contains(got, "secret") {
 		t.Errorf("it tells the secret: %s", got)

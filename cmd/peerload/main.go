@@ -28,13 +28,10 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/peerload/peerload"
 	"github.com/peerload/peerload/cmd/peerload/internal/hook"
 	"github.com/peerload/peerload/internal/cli"
-	"github.com/peerload/peerload/internal/device/failure"
-	"github.com/peerload/peerload/internal/device/reason"
+	"github.com/peerload/peerload/internal/device/exit"
 	"github.com/peerload/peerload/internal/version"
-	"github.com/peerload/peerload/pdp/wire"
 )
 
 // Exit codes, documented in `peerload get --help`.
@@ -115,27 +112,5 @@ func exitCode(err error, interrupted bool) int {
 	if code, ok := releaseCode(err); ok {
 		return code
 	}
-	switch failure.Reason(err) { // what no retry mends is not "try again"
-	case reason.Of(wire.ReasonOriginNotFound):
-		return exitNotFound
-	case reason.Of(wire.ReasonOriginForbidden):
-		return exitForbidden
-	case reason.TLS:
-		return exitTLS
-	case reason.Answer:
-		return exitAnswer
-	}
-	err = failure.Classify(err) // the agent and other commands have errors of the device as they are
-	for _, k := range []struct {
-		kind error
-		code int
-	}{
-		{peerload.ErrVerify, exitVerify}, {peerload.ErrServer, exitUnreachable}, {peerload.ErrNoNetwork, exitUnreachable},
-		{peerload.ErrDisk, exitDisk}, {peerload.ErrTrust, exitTrust},
-	} {
-		if errors.Is(err, k.kind) {
-			return k.code
-		}
-	}
-	return exitUsage // also whatever the command line itself refuses
+	return exit.Of(err)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/internal/device/proxy"
+	"github.com/peerload/peerload/internal/device/serverflags"
 	"github.com/peerload/peerload/internal/device/sharing"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/parse"
@@ -165,8 +166,8 @@ func (f *proxyFlags) configs() (cfg proxy.Config, place proxy.PlaceConfig, err e
 		}
 	}
 	place.Origin = origin.Config{StallTimeout: origin.RootStallTimeout, NoProxyEnv: proxy.NamesItself(f.listen)}
-	if place.Origin.LimitRate, err = parseRate(f.limitRate); err != nil {
-		return cfg, place, err
+	if place.Origin.LimitRate, err = serverflags.Rate(f.limitRate); err != nil {
+		return cfg, place, usageError{err}
 	}
 	if f.cacert != "" {
 		pem, err := os.ReadFile(f.cacert)

@@ -93,6 +93,32 @@ func TestExecute(t *testing.T) {
 	}
 }
 
+// TestOneCommand: a program that does one thing takes its arguments without a word
+// before them, and has help, version and completion all the same.
+func TestOneCommand(t *testing.T) {
+	var got []string
+	one := func() *Command {
+		c := &Command{Use: "one FILE...", Short: "Do one thing", Version: "1.2",
+			Run: func(_ context.Context, args []string) error { got = args; return nil }}
+		c.Flags().StringP("to", "t", "", "where to")
+		return c
+	}
+	var out strings.Builder
+	for line, want := range map[string]string{"a -t x b": "a b", "--to x a": "a", "-- help": "help"} {
+		if err := one().Execute(t.Context(), strings.Fields(line), &out); err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, %v", line, got, err)
+		}
+	}
+	for line, want := range map[string]string{"--version": "one version 1.2\n", "completion bash": "complete",
+		"help": "where to", "__complete a --t": "--to\twhere to"} {
+		out.Reset()
+		err := one().Execute(t.Context(), strings.Fields(line), &out)
+		if err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("%s: %v, %s", line, err, out.String())
+		}
+	}
+}
+
 func TestHelp(t *testing.T) {
 	const remote = `Look elsewhere
 

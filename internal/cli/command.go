@@ -42,6 +42,7 @@ type Command struct {
 
 	flags *pflag.FlagSet
 	raw   bool // all words are arguments, also those that look like flags
+	alone bool // the program has this command only
 }
 
 // NoArgs is right without arguments.
@@ -62,7 +63,7 @@ func (c *Command) Flags() *pflag.FlagSet {
 // instead; it has not been printed.
 func (c *Command) Execute(ctx context.Context, args []string, stdout io.Writer) error {
 	root := *c
-	root.Commands = slices.Clone(c.Commands)
+	root.Commands, root.alone = slices.Clone(c.Commands), len(c.Commands) == 0
 	root.Commands = append(root.Commands, root.helpCommand(stdout), root.completionCommand(stdout))
 	root.Commands = append(root.Commands, root.answerCommands(stdout)...)
 	at, err := root.find(args)
@@ -141,6 +142,9 @@ func (c *Command) find(words []string) (call, error) {
 			return at, nil
 		}
 		sub := at.sub(at.args[i])
+		if sub == nil && at.alone { // the words are its arguments
+			return at, nil
+		}
 		if sub == nil {
 			return at, UnknownCommand(at.path, at.args[i], at.names())
 		}

@@ -59,6 +59,16 @@ var programs = []program{
 		}),
 	},
 	{
+		dir:   "cmd/peerload-get",
+		archs: []string{"arm", "mipsle"},
+		never: slices.Concat(database, templates, forTests, []string{
+			module + "/internal/controller/", module + "/internal/lab/", module + "/internal/sim", module + "/client",
+			module + "/trust", module + "/internal/device/agent", module + "/internal/device/proxy", "regexp", "regexp/",
+			"os/exec", "plugin", "expvar",
+		}),
+		modules: []string{"github.com/spf13/pflag", "golang.org/x/sys"}, // no TUF, no cobra
+	},
+	{
 		dir: "cmd/peerload-server",
 		// It has the simulator: plans say what an upgrade will take.
 		never: slices.Concat(forTests, []string{module + "/internal/device/", module + "/internal/lab/"}),

@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/peerload/peerload/internal/programs"
 )
 
 const maintainer = "Peerload maintainers <peerload@users.noreply.github.com>"
@@ -200,11 +202,9 @@ func (b *builder) program(ctx context.Context, name string, at platform) (string
 	}
 	path := filepath.Join(cmp.Or(b.keep, b.work), "linux_"+at.arch, name)
 	return path, b.once(path, func() error {
-		env := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + at.arch}
-		if at.variant != "" {
-			env = append(env, at.variant)
-		}
-		return command(ctx, env, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "./cmd/"+name)
+		all := programs.Targets()
+		i := slices.IndexFunc(all, func(t programs.Target) bool { return t.Arch == at.arch })
+		return all[i].Build(ctx, ".", name, path)
 	})
 }
 

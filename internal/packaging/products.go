@@ -22,8 +22,7 @@ var withSystemd = []format{deb, rpm, tgz}
 
 // platform is what a program is built for.
 type platform struct {
-	arch    string // GOARCH
-	variant string // as the environment has it, such as GOARM=7
+	arch string // GOARCH
 	// nfpm is the name that nfpm turns into that of each format.
 	nfpm string
 	// openwrt is the architecture of OpenWrt that has such processors; most have
@@ -35,9 +34,9 @@ type platform struct {
 var platforms = []platform{
 	{arch: "amd64", nfpm: "amd64", formats: []format{deb, rpm, apk, tgz}},
 	{arch: "arm64", nfpm: "arm64", formats: []format{deb, rpm, apk, tgz}},
-	{arch: "arm", variant: "GOARM=7", nfpm: "arm7", openwrt: "arm_cortex-a7_neon-vfpv4",
+	{arch: "arm", nfpm: "arm7", openwrt: "arm_cortex-a7_neon-vfpv4",
 		formats: []format{deb, rpm, apk, ipk, tgz}},
-	{arch: "mipsle", variant: "GOMIPS=softfloat", nfpm: "mipsle", openwrt: "mipsel_24kc", formats: []format{ipk, tgz}},
+	{arch: "mipsle", nfpm: "mipsle", openwrt: "mipsel_24kc", formats: []format{ipk, tgz}},
 }
 
 // file is one file of a package.
@@ -75,7 +74,7 @@ and lets them pass it on among themselves.
 
 // products are all packages.
 func products() []product {
-	return []product{device(), server(), lab()}
+	return []product{device(), get(), server(), lab()}
 }
 
 // common are the files that each package has.
@@ -126,6 +125,20 @@ does, and let other programs of the device share what they download.`,
 				in: []format{ipk}},
 		}),
 		scripts: scripts(from, "ipk.postinst", "ipk.prerm"),
+	}
+}
+
+func get() product {
+	return product{
+		name:  "peerload-get",
+		short: "fetch files through the peers of the subnet, and nothing else",
+		long: whatPeerloadIs + `.
+This is for devices that have no room for the agent: one command, which
+fetches single files through the peers. It shares with devices that run
+peerload, too.`,
+		platforms: []string{"amd64", "arm64", "arm", "mipsle"},
+		formats:   []format{ipk, tgz},
+		files:     common("peerload-get"),
 	}
 }
 

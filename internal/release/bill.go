@@ -12,10 +12,10 @@ import (
 )
 
 // writeBills writes the bill of materials of each program next to the packages.
-func writeBills(o options, src source, programs string) error {
+func writeBills(o options, src source, built string) error {
 	for _, t := range o.targets {
-		for _, p := range t.programs {
-			info, err := buildinfo.ReadFile(filepath.Join(programs, t.folder(), p))
+		for _, p := range t.Programs {
+			info, err := buildinfo.ReadFile(filepath.Join(built, t.Folder(), p))
 			if err != nil {
 				return err
 			}
@@ -23,7 +23,7 @@ func writeBills(o options, src source, programs string) error {
 			if err != nil {
 				return err
 			}
-			name := strings.Join([]string{p, src.version, "linux", t.arch}, "_") + ".cdx.json"
+			name := strings.Join([]string{p, src.version, "linux", t.Arch}, "_") + ".cdx.json"
 			if err := os.WriteFile(filepath.Join(o.out, name), raw, 0o644); err != nil {
 				return err
 			}

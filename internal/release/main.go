@@ -12,10 +12,10 @@
 // SHA256SUMS over all of these and its signature SHA256SUMS.sig, which "peerload
 // trust verify-release" verifies.
 //
-// What lives here: how programs are built for others, and the order of steps. What
+// What lives here: the order of steps. How programs are built is in package programs. What
 // must not: what is in a package, and the form of SHA256SUMS (package sums).
 //
-// Read run below, then build.go.
+// Read run below, then source.go.
 package main
 
 import (
@@ -29,6 +29,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/peerload/peerload/internal/programs"
 	"github.com/peerload/peerload/internal/tool"
 )
 
@@ -39,7 +40,7 @@ type options struct {
 	out, commit, key string
 	untagged         bool
 	some             bool // not all platforms
-	targets          []target
+	targets          []programs.Target
 }
 
 // run does what the command line asks for.
@@ -65,11 +66,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(stdout, "Peerload %s, commit %s, %s\n", src.version, src.commit, src.date.Format("2006-01-02"))
-	programs := filepath.Join(work, "programs")
+	built := filepath.Join(work, "programs")
 	for _, t := range o.targets {
-		for _, p := range t.programs {
-			out := filepath.Join(programs, t.folder(), p)
-			if err := t.build(ctx, src.dir, p, out); err != nil {
+		for _, p := range t.Programs {
+			out := filepath.Join(built, t.Folder(), p)
+			if err := t.Build(ctx, src.dir, p, out); err != nil {
 				return err
 			}
 			if err := src.built(out); err != nil {
@@ -77,10 +78,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			}
 		}
 	}
-	if err := src.pack(ctx, o, programs); err != nil {
+	if err := src.pack(ctx, o, built); err != nil {
 		return err
 	}
-	if err := writeBills(o, src, programs); err != nil {
+	if err := writeBills(o, src, built); err != nil {
 		return err
 	}
 	names, err := sumAndSign(o.out, sign)
@@ -117,19 +118,28 @@ func parseOptions(args []string, stderr io.Writer) (o options, err error) {
 	if o.out, err = filepath.Abs(o.out); err != nil {
 		return o, err
 	}
-	o.targets = targets
+	o.targets = programs.Targets()
 	if *only == "" {
 		return o, nil
 	}
+	all := o.targets
 	o.targets, o.some = nil, true
 	for name := range strings.SplitSeq(*only, ",") {
-		i := slices.IndexFunc(targets, func(t target) bool { return t.name() == name })
+		i := slices.IndexFunc(all, func(t programs.Target) bool { return t.Name() == name })
 		if i < 0 {
-			return o, fmt.Errorf("-only: there is no platform %q: choose %s", name, platformNames())
+			return o, fmt.Errorf("-only: there is no platform %q: choose %s", name, platformNames(all))
 		}
-		o.targets = append(o.targets, targets[i])
+		o.targets = append(o.targets, all[i])
 	}
 	return o, nil
+}
+
+func platformNames(all []programs.Target) string {
+	names := make([]string, len(all))
+	for i, t := range all {
+		names[i] = t.Name()
+	}
+	return strings.Join(names, ", ")
 }
 
 // prepareOut makes the folder of the files. Files of another release in it would

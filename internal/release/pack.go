@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/programs"
 	"github.com/peerload/peerload/internal/sums"
 	"github.com/peerload/peerload/load"
 )
@@ -26,15 +27,15 @@ var archived = []string{"CHANGELOG.md", "LICENSE", "README.md"}
 
 // pack makes the packages of all programs or, if a few platforms are tried only, an
 // archive of each program.
-func (s source) pack(ctx context.Context, o options, programs string) error {
+func (s source) pack(ctx context.Context, o options, built string) error {
 	if !o.some {
-		return command(ctx, s.dir, nil, "go", "run", "./internal/packaging", "-version", s.version,
-			"-date", s.date.Format(time.RFC3339), "-programs", programs, "-out", o.out)
+		return programs.Command(ctx, s.dir, nil, "go", "run", "./internal/packaging", "-version", s.version,
+			"-date", s.date.Format(time.RFC3339), "-programs", built, "-out", o.out)
 	}
 	for _, t := range o.targets {
-		for _, p := range t.programs {
-			folder := strings.Join([]string{p, s.version, "linux", t.arch}, "_")
-			files := map[string]string{p: filepath.Join(programs, t.folder(), p)}
+		for _, p := range t.Programs {
+			folder := strings.Join([]string{p, s.version, "linux", t.Arch}, "_")
+			files := map[string]string{p: filepath.Join(built, t.Folder(), p)}
 			for _, name := range archived {
 				files[name] = filepath.Join(s.dir, name)
 			}

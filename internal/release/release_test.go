@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"debug/buildinfo"
 	"encoding/pem"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -17,72 +16,21 @@ import (
 	"testing"
 
 	cyclonedx "github.com/CycloneDX/cyclonedx-go"
-	v1 "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 
+	"github.com/peerload/peerload/internal/programs"
 	"github.com/peerload/peerload/internal/sums"
 	"github.com/peerload/peerload/internal/version"
 )
-
-const mib = 1 << 20
-
-// TestSizes: what a device has room for, as a release builds it.
-func TestSizes(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it builds a device's programs for other processors")
-	}
-	limits := map[string]float64{"peerload": 11.5}
-	for _, tg := range targets[2:] { // arm and mipsle
-		for _, p := range onDevices {
-			out := filepath.Join(t.TempDir(), p)
-			if err := tg.build(t.Context(), "../..", p, out); err != nil {
-				t.Fatal(err)
-			}
-			st, err := os.Stat(out)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("%s, %s: %d bytes, %.2f MiB", p, tg.name(), st.Size(), float64(st.Size())/mib)
-			if limit := limits[p]; tg.arch == "arm" && float64(st.Size()) > limit*mib {
-				t.Errorf("%s has %d bytes, more than %.1f MiB: \"go tool nm -size -sort size\" of a program that is "+
-					"built without -ldflags shows what weighs", p, st.Size(), limit)
-			}
-		}
-	}
-}
-
-// TestStandIn: the names of the stand-in are numbered as those of the module that
-// it stands for. Whatever is missing in it does not build.
-func TestStandIn(t *testing.T) {
-	raw, err := os.ReadFile("slim/protobuf-specs/gen/pb-go/common/v1/v1.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := regexp.MustCompile(`(?m)^\t(HashAlgorithm|PublicKeyDetails)_(\w+) +(\w+) += (\d+)$`).
-		FindAllStringSubmatch(string(raw), -1)
-	if len(found) < 15 {
-		t.Fatalf("only %d names", len(found))
-	}
-	for _, f := range found {
-		real := v1.PublicKeyDetails_value
-		if f[1] == "HashAlgorithm" {
-			real = v1.HashAlgorithm_value
-		}
-		want, ok := real[f[2]]
-		if got := fmt.Sprint(want); !ok || got != f[4] || f[1] != f[3] {
-			t.Errorf("%s_%s is %s, want %d", f[1], f[2], f[4], want)
-		}
-	}
-}
 
 // repository is a clone of this tree with two commits more, of which the last has a tag
 // of a version, and a key. This tree may have a tag itself, and no history.
 func repository(t *testing.T, tag string) (dir, key string, public ed25519.PublicKey) {
 	t.Helper()
 	ctx := t.Context()
-	if _, err := output(ctx, ".", nil, "git", "rev-parse", "HEAD"); err != nil {
+	if _, err := programs.Output(ctx, ".", nil, "git", "rev-parse", "HEAD"); err != nil {
 		t.Skipf("this is no clone: %v", err)
 	}
-	root, err := output(ctx, ".", nil, "git", "rev-parse", "--show-toplevel")
+	root, err := programs.Output(ctx, ".", nil, "git", "rev-parse", "--show-toplevel")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +65,7 @@ func repository(t *testing.T, tag string) (dir, key string, public ed25519.Publi
 
 func git(t *testing.T, dir string, args ...string) {
 	t.Helper()
-	if err := command(t.Context(), dir, nil, "git", args...); err != nil {
+	if err := programs.Command(t.Context(), dir, nil, "git", args...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -181,7 +129,7 @@ func TestReproducible(t *testing.T) {
 		t.Errorf("%d sums of %d files", len(list), len(first))
 	}
 	program := filepath.Join(out, "peerload")
-	if err := command(t.Context(), out, nil, "tar", "-xzf", "peerload_0.9.7_linux_mipsle.tar.gz",
+	if err := programs.Command(t.Context(), out, nil, "tar", "-xzf", "peerload_0.9.7_linux_mipsle.tar.gz",
 		"--strip-components=1"); err != nil {
 		t.Fatal(err)
 	}
@@ -248,20 +196,5 @@ func TestRefused(t *testing.T) {
 	err := run(context.Background(), []string{"-out", filepath.Join(t.TempDir(), "dist")}, io.Discard, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "has two versions") {
 		t.Errorf("two tags: %v", err)
-	}
-}
-
-// TestTrustWithStandIn: the tests of trust pass with what a device is built with.
-func TestTrustWithStandIn(t *testing.T) {
-	if os.Getenv("PEERLOAD_FULL") == "" {
-		t.Skip("it compiles the tests of trust anew; ./test.sh full does")
-	}
-	mod, remove, err := slimModule(t.Context(), "../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer remove()
-	if err := command(t.Context(), "../..", nil, "go", "test", "-modfile="+mod, "./trust"); err != nil {
-		t.Error(err)
 	}
 }

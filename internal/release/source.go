@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/programs"
 	"github.com/peerload/peerload/internal/version"
 )
 
@@ -27,7 +28,7 @@ var versionTag = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.]+)?$`
 
 // checkOut clones the commit into dir.
 func checkOut(ctx context.Context, o options, dir string) (s source, err error) {
-	git := func(args ...string) (string, error) { return output(ctx, ".", nil, "git", args...) }
+	git := func(args ...string) (string, error) { return programs.Output(ctx, ".", nil, "git", args...) }
 	if s.commit, err = git("rev-parse", "--verify", "--end-of-options", o.commit+"^{commit}"); err != nil {
 		return s, fmt.Errorf("-commit: there is no commit %q: %w", o.commit, err)
 	}
@@ -50,13 +51,13 @@ func checkOut(ctx context.Context, o options, dir string) (s source, err error) 
 		return s, err
 	}
 	s.dir = dir
-	if err := command(ctx, ".", nil, "git", "clone", "--quiet", "--no-checkout", root, dir); err != nil {
+	if err := programs.Command(ctx, ".", nil, "git", "clone", "--quiet", "--no-checkout", root, dir); err != nil {
 		return s, err
 	}
-	if err := command(ctx, dir, nil, "git", "checkout", "--quiet", "--detach", s.commit); err != nil {
+	if err := programs.Command(ctx, dir, nil, "git", "checkout", "--quiet", "--detach", s.commit); err != nil {
 		return s, err
 	}
-	at, err := output(ctx, dir, nil, "git", "log", "-1", "--format=%cI")
+	at, err := programs.Output(ctx, dir, nil, "git", "log", "-1", "--format=%cI")
 	if err != nil {
 		return s, err
 	}

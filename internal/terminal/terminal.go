@@ -6,12 +6,12 @@
 package terminal
 
 import (
-	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/mattn/go-runewidth"
+
+	"github.com/peerload/peerload/internal/printable"
 )
 
 // Japanese reports whether the locale asks for Japanese, by the environment
@@ -28,36 +28,8 @@ func Japanese(getenv func(string) string) bool {
 	return false
 }
 
-// Printable turns text from any source into one harmless line: line ends become
-// "; ", and every other character that is not a letter, mark, number, sign or
-// space is escaped as in Go, so that it is visible and has no effect. This
-// covers terminal escapes, characters that change the writing direction, and
-// bytes that are not UTF-8.
-func Printable(s string) string {
-	if !strings.ContainsFunc(s, harmful) && utf8.ValidString(s) {
-		return s
-	}
-	var b strings.Builder
-	s = strings.TrimRight(s, "\r\n")
-	for len(s) > 0 {
-		r, n := utf8.DecodeRuneInString(s)
-		switch {
-		case r == '\n':
-			b.WriteString("; ")
-		case r == utf8.RuneError && n == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[0])
-		case harmful(r):
-			q := fmt.Sprintf("%+q", r)
-			b.WriteString(q[1 : len(q)-1])
-		default:
-			b.WriteRune(r)
-		}
-		s = s[n:]
-	}
-	return b.String()
-}
-
-func harmful(r rune) bool { return !unicode.IsGraphic(r) }
+// Printable turns text from any source into one harmless line, as printable.Line says.
+func Printable(s string) string { return printable.Line(s) }
 
 // cells counts cells as terminals do outside of East Asia: what Unicode calls
 // ambiguous (UAX 11), such as a Greek letter, takes one. The locale must not

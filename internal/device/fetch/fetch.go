@@ -23,11 +23,26 @@ const lingerMost = time.Minute
 
 // Run does what the request asks for; Fetch of package peerload says what and when.
 func Run(ctx context.Context, r Request) ([]report.Final, error) {
+	return r.fetch(ctx, (*fetching).load)
+}
+
+// Files is Run for a request of files. It links nothing that loads take, and refuses them.
+func Files(ctx context.Context, r Request) ([]report.Final, error) {
+	return r.fetch(ctx, func(f *fetching, _ context.Context) ([]report.Final, error) {
+		return nil, failure.WithKind(failure.Request, fmt.Errorf("%s is a load: this program fetches files alone",
+			target.Name(f.list.Sources[0][0])))
+	})
+}
+
+// howLoads is what to do if the request is for a load.
+type howLoads func(*fetching, context.Context) ([]report.Final, error)
+
+func (r Request) fetch(ctx context.Context, loads howLoads) ([]report.Final, error) {
 	list, err := r.targets()
 	if err != nil {
 		return nil, err
 	}
-	finals, err := r.run(ctx, list)
+	finals, err := r.run(ctx, list, loads)
 	var s *failure.Stopped
 	err = failure.Classify(err)
 	switch {
@@ -39,7 +54,7 @@ func Run(ctx context.Context, r Request) ([]report.Final, error) {
 	return finals, err
 }
 
-func (r Request) run(ctx context.Context, list *target.List) ([]report.Final, error) {
+func (r Request) run(ctx context.Context, list *target.List, loads howLoads) ([]report.Final, error) {
 	if err := list.MakeDir(); err != nil {
 		return nil, err
 	}
@@ -52,7 +67,7 @@ func (r Request) run(ctx context.Context, list *target.List) ([]report.Final, er
 	if err != nil {
 		return nil, err
 	}
-	f := &fetching{req: &r, list: list, state: state}
+	f := &fetching{req: &r, list: list, state: state, loads: loads}
 	return f.place(ctx)
 }
 
@@ -62,6 +77,7 @@ type fetching struct {
 	list  *target.List
 	state *status.Dir
 	dev   *device
+	loads howLoads
 	mu    sync.Mutex // one event at a time
 	// finals are of the files that are in place.
 	finals []report.Final

@@ -50,7 +50,7 @@ func (f *fetching) at(ctx context.Context) ([]report.Final, error) {
 		go f.watch(ctx, cancel, f.dev.moves)
 	}
 	if f.list.Load {
-		return f.load(ctx)
+		return f.loads(f, ctx)
 	}
 	return f.files(ctx)
 }

@@ -6,7 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
+	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -14,9 +15,14 @@ import (
 // the system.
 const maxLinks = 40
 
-// descriptors are the directories of the links to what a process has open: their
-// texts are no paths.
-var descriptors = regexp.MustCompile(`^/proc/[^/]+(/task/[^/]+)?/fd$`)
+// descriptors reports whether a directory, /proc/PID/fd or /proc/PID/task/TID/fd, has
+// the links to what a process has open: their texts are no paths.
+func descriptors(dir string) bool {
+	within, ok := strings.CutPrefix(dir, "/proc/")
+	words := strings.Split(within, "/")
+	n := len(words)
+	return ok && !slices.Contains(words, "") && words[n-1] == "fd" && (n == 2 || n == 4 && words[1] == "task")
+}
 
 // Follow returns the path that a file gets which is to be written to path: where
 // it is a symbolic link, that is what it points to, be it there or not. The link
@@ -32,7 +38,7 @@ func Follow(path string) (_ string, open bool, err error) {
 		if err != nil {
 			return "", false, err
 		}
-		if descriptors.MatchString(dir) {
+		if descriptors(dir) {
 			return path, true, nil
 		}
 		if err := mayFollow(dir, info); err != nil {

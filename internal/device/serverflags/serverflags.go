@@ -1,8 +1,14 @@
-package main
+// Package serverflags has the flags about servers: how they are reached, named as curl
+// names them, for peerload get and peerload-get.
+//
+// What lives here: the flags, and what they ask of package fetch. What must not: other
+// flags, and exit statuses: an error here is one of the command line.
+package serverflags
 
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -10,14 +16,14 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/peerload/peerload"
+	"github.com/peerload/peerload/internal/device/fetch"
 	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
 )
 
-// originFlags is how servers are reached, named as curl names it.
-type originFlags struct {
-	headers           []string
+// Flags is how servers are reached.
+type Flags struct {
+	Headers           []string
 	cacert, cert, key string
 	limitRate         string
 	retry             int
@@ -27,9 +33,10 @@ type originFlags struct {
 	given             func(flag string) bool // on the command line
 }
 
-func (o *originFlags) register(fl *pflag.FlagSet) {
+// Register gives the flags to a command.
+func (o *Flags) Register(fl *pflag.FlagSet) {
 	o.given = fl.Changed
-	fl.StringArrayVarP(&o.headers, "header", "H", nil, "HTTP header for the server, as 'Name: value'; may be repeated")
+	fl.StringArrayVarP(&o.Headers, "header", "H", nil, "HTTP header for the server, as 'Name: value'; may be repeated")
 	fl.StringVar(&o.cacert, "cacert", "", "file with the CA certificates that HTTPS servers are verified against (PEM)")
 	fl.StringVar(&o.cert, "cert", "", "file with the client certificate (PEM)")
 	fl.StringVar(&o.key, "key", "", "file with the client certificate's key (PEM; default: the --cert file)")
@@ -44,12 +51,12 @@ func (o *originFlags) register(fl *pflag.FlagSet) {
 	fl.IntVar(&o.window, "tftp-window", 0, "TFTP window in blocks (default 16)")
 }
 
-// named refuses a file that was given without a name, as by a variable that is
+// Named refuses a file that was given without a name, as by a variable that is
 // not set: the server would be trusted, or met, otherwise than was asked for.
-func (o *originFlags) named() error {
+func (o *Flags) Named() error {
 	for flag, name := range map[string]string{"cacert": o.cacert, "cert": o.cert, "key": o.key} {
 		if o.given(flag) && name == "" {
-			return usagef("--%s names no file: give one, or leave it out", flag)
+			return fmt.Errorf("--%s names no file: give one, or leave it out", flag)
 		}
 	}
 	return nil
@@ -62,53 +69,69 @@ const (
 	maxBlock  = 65464
 )
 
-// server says the same to package peerload.
-func (o *originFlags) server() (peerload.Server, error) {
-	s := peerload.Server{ConnectTimeout: o.connectTimeout, TFTPBlockSize: o.block, TFTPWindow: o.window,
+// Default reports whether nothing is asked for that an agent of the device decides.
+func (o *Flags) Default() bool {
+	return len(o.Headers) == 0 && o.cacert == "" && o.cert == "" && o.key == "" && o.limitRate == "" && o.window == 0 &&
+		o.block == 0 && o.connectTimeout == 0
+}
+
+// Hide replaces the values of headers in a word of the command line.
+func (o *Flags) Hide(word string) string {
+	for _, h := range o.Headers {
+		if name, value, ok := strings.Cut(h, ":"); ok && value != "" {
+			word = strings.ReplaceAll(word, h, name+": xxxxx")
+		}
+	}
+	return word
+}
+
+// Server says the same to package fetch.
+func (o *Flags) Server() (fetch.Server, error) {
+	s := fetch.Server{ConnectTimeout: o.connectTimeout, TFTPBlockSize: o.block, TFTPWindow: o.window,
 		Connections: o.connections, Header: http.Header{}}
 	if o.retry < 0 {
-		return s, usagef("--retry is 0 or more, not %d", o.retry)
+		return s, fmt.Errorf("--retry is 0 or more, not %d", o.retry)
 	}
 	if o.given("origin-connections") && (o.connections < 1 || o.connections > policy.MostConnections) {
-		return s, usagef("--origin-connections is 1 to %d, not %d", policy.MostConnections, o.connections)
+		return s, fmt.Errorf("--origin-connections is 1 to %d, not %d", policy.MostConnections, o.connections)
 	}
 	if o.given("tftp-window") && (o.window < 1 || o.window > maxWindow) {
-		return s, usagef("--tftp-window is 1 to %d, not %d", maxWindow, o.window)
+		return s, fmt.Errorf("--tftp-window is 1 to %d, not %d", maxWindow, o.window)
 	}
 	if o.given("tftp-blksize") && (o.block < minBlock || o.block > maxBlock) {
-		return s, usagef("--tftp-blksize is %d to %d, not %d", minBlock, maxBlock, o.block)
+		return s, fmt.Errorf("--tftp-blksize is %d to %d, not %d", minBlock, maxBlock, o.block)
 	}
 	if o.given("retry") {
 		s.Retries = &o.retry
 	}
-	for _, h := range o.headers {
+	for _, h := range o.Headers {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok || strings.TrimSpace(name) == "" {
-			return s, usagef("--header is 'Name: value', not %q", h)
+			return s, fmt.Errorf("--header is 'Name: value', not %q", h)
 		}
 		s.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 	}
 	var err error
-	if s.LimitRate, err = parseRate(o.limitRate); err != nil {
+	if s.LimitRate, err = Rate(o.limitRate); err != nil {
 		return s, err
 	}
 	return s, o.certificates(&s)
 }
 
-func (o *originFlags) certificates(s *peerload.Server) error {
+func (o *Flags) certificates(s *fetch.Server) error {
 	if o.cacert != "" {
 		pem, err := os.ReadFile(o.cacert)
 		if err != nil {
-			return usagef("--cacert: %w", err)
+			return fmt.Errorf("--cacert: %w", err)
 		}
 		s.CACerts = x509.NewCertPool()
 		if !s.CACerts.AppendCertsFromPEM(pem) {
-			return usagef("--cacert: %s holds no certificate: name a file in PEM", o.cacert)
+			return fmt.Errorf("--cacert: %s holds no certificate: name a file in PEM", o.cacert)
 		}
 	}
 	switch {
 	case o.cert == "" && o.key != "":
-		return usagef("--key needs --cert: name the file of the certificate too")
+		return fmt.Errorf("--key needs --cert: name the file of the certificate too")
 	case o.cert != "":
 		key := o.key
 		if key == "" {
@@ -116,21 +139,21 @@ func (o *originFlags) certificates(s *peerload.Server) error {
 		}
 		c, err := tls.LoadX509KeyPair(o.cert, key)
 		if err != nil {
-			return usagef("--cert: %w; name the files of a certificate and its key, in PEM", err)
+			return fmt.Errorf("--cert: %w; name the files of a certificate and its key, in PEM", err)
 		}
 		s.ClientCert = &c
 	}
 	return nil
 }
 
-// parseRate reads bytes a second; "" stands for no limit.
-func parseRate(s string) (int64, error) {
+// Rate reads bytes a second; "" stands for no limit.
+func Rate(s string) (int64, error) {
 	if s == "" {
 		return 0, nil
 	}
 	n, err := parse.Size(s)
 	if err != nil || n == 0 {
-		return 0, usagef("--limit-rate is a number of bytes such as 200k or 2M, not %q", s)
+		return 0, fmt.Errorf("--limit-rate is a number of bytes such as 200k or 2M, not %q", s)
 	}
 	return n, nil
 }
