@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/peerload/peerload/load"
@@ -134,6 +135,25 @@ func TestParse(t *testing.T) {
 		if s, err := Parse([]byte(list)); err == nil || !strings.Contains(err.Error(), problem) ||
 			!errors.Is(err, ErrList) {
 			t.Errorf("%.80q: %v, %v; want %s", list, s, err, problem)
+		}
+	}
+}
+
+// TestNoFile: what is no file is refused, and not waited for.
+func TestNoFile(t *testing.T) {
+	dir, _ := release(t)
+	key, list := filepath.Join(dir, "key.pem"), filepath.Join(dir, "SHA256SUMS")
+	for _, name := range []string{"b.deb", "SHA256SUMS.sig", "SHA256SUMS", "key.pem"} {
+		path := filepath.Join(dir, name)
+		if err := os.Rename(path, path+".was"); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Mkfifo(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := Verify(key, list, []string{filepath.Join(dir, "b.deb")}, func(string) { t.Error("it is right") })
+		if !errors.Is(err, ErrRead) || !strings.Contains(err.Error(), "not a regular file") {
+			t.Errorf("%s is a FIFO: %v", name, err)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/peerload/peerload/load"
 )
@@ -83,7 +84,7 @@ func (s Sums) check(file string) error {
 	if !found {
 		return ErrUnknown
 	}
-	f, err := os.Open(file)
+	f, err := open(file)
 	if err != nil {
 		return problem(err)
 	}
@@ -100,7 +101,7 @@ func (s Sums) check(file string) error {
 
 // read reads a file, and of a longer one limit+1 bytes: whoever parses it says so.
 func read(file string, limit int64) ([]byte, error) {
-	f, err := os.Open(file)
+	f, err := open(file)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, problem(err))
 	}
@@ -110,6 +111,22 @@ func read(file string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", file, problem(err))
 	}
 	return raw, nil
+}
+
+// open opens a file. What is none, such as a FIFO, might never end, or not even open.
+func open(file string) (*os.File, error) {
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = errors.New("not a regular file: copy what it gives into one")
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // problem says of an error of a file of which kind it is, without its path.
