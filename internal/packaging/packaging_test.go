@@ -68,6 +68,9 @@ func TestUnits(t *testing.T) {
 		if !strings.Contains(unit, "\nType=notify\n") || !strings.Contains(unit, "\nExecReload=/bin/kill -HUP $MAINPID\n") {
 			t.Errorf("%s: systemd is not told when the service is ready, or cannot reload it", name)
 		}
+		if !strings.Contains(unit, "\nRestart=always\n") || !strings.Contains(unit, "\nStartLimitIntervalSec=0\n") {
+			t.Errorf("%s: systemd gives it up after some failures", name)
+		}
 		if got := exposed(t, filepath.Join(root, name)); got > most {
 			t.Errorf("%s: exposure %v, at most %v", name, got, most)
 		}
