@@ -501,23 +501,22 @@ func TestDoctorFinds(t *testing.T) {
 		"ok    broadcasts are sent and heard", "fail  heard, but cannot be connected to: 10.78.0.1",
 		"warn  the clock differs from that of 10.78.0.1")
 	say.Store(&old)
-	has(doctor([]string{"LANG=ja_JP.UTF-8"}, "--server", "no-such-name.invalid"),
-		"warn  プロトコルのバージョンが異なる機器: 10.78.0.1", "fail  名前no-such-name.invalidを解決できません", "      -> ")
-	for _, c := range []struct{ with, rule, undo string }{
+	want := []string{"warn  プロトコルのバージョンが異なる機器: 10.78.0.1", "fail  名前no-such-name.invalidを解決できません",
+		"      -> "}
+	for _, c := range []struct{ with, rule, says string }{
 		{"nft", `ip netns exec DEVICE nft add table inet f
 			ip netns exec DEVICE nft add chain inet f in { type filter hook input priority 0 ; policy accept ; }
-			ip netns exec DEVICE nft add rule inet f in udp dport 4051 drop`, "ip netns exec DEVICE nft delete table inet f"},
-		{"iptables", "ip netns exec DEVICE iptables -A INPUT -p udp --dport 4051 -j DROP",
-			"ip netns exec DEVICE iptables -F INPUT"},
+			ip netns exec DEVICE nft add rule inet f in tcp dport 4051 drop`, "tcp dport 4051 drop"},
+		{"iptables", "ip netns exec DEVICE iptables -A INPUT -p tcp --dport 4051 -j DROP", "-A INPUT -p tcp"},
 	} {
 		if _, err := exec.LookPath(c.with); err != nil {
 			t.Logf("%s is not installed: its rules are read in the tests of internal/device/doctor only", c.with)
 			continue
 		}
 		w.do(c.rule)
-		has(doctor(nil, "--server", "10.78.0.1"), "fail  the firewall drops UDP 4051 that comes in")
-		w.do(c.undo)
+		want = append(want, "fail  ファイアウォールが破棄します: TCP 4051の受信: "+c.says)
 	}
+	has(doctor([]string{"LANG=ja_JP.UTF-8"}, "--server", "no-such-name.invalid"), want...)
 	w.do("ip -n SERVER link set s0 down")
 	w.link("eth0", "state DOWN")
 	has(doctor(nil, "--server", "10.78.0.1"), "fail  interface eth0 has no carrier")
