@@ -18,15 +18,7 @@ func form(v *frame.Visit) (f frame.Form, err error) {
 	if err != nil {
 		return f, err
 	}
-	sites, err := frame.SiteOptions(v)
-	if err != nil {
-		return f, err
-	}
-	profiles, err := frame.ProfileOptions(v)
-	if err != nil {
-		return f, err
-	}
-	models, err := frame.ModelOptions(v)
+	models, sites, profiles, err := frame.DeviceOptions(v)
 	if err != nil {
 		return f, err
 	}
