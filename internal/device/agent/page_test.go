@@ -17,14 +17,13 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
 	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/testkit/browser"
+	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/report"
 )
 
@@ -410,157 +409,6 @@ type pipes struct {
 	done  chan struct{}
 }
 
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case err := <-p.fails:
-		return nil, err
-	case c := <-p.conns:
-		return c, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error {
-	close(p.done)
-	return nil
-}
-
-func (p *pipes) Addr() net.Addr { return nil }
-
-// TestSlowClients: who does not send a request, or does not read the answer, is
-// disconnected in time; a failed accept is not the end; and when the agent
-// ends, nothing stays behind, whoever is connected.
-func TestSlowClients(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l := &pipes{make(chan error), make(chan net.Conn), make(chan struct{})}
-		ctx, cancel := context.WithCancel(t.Context())
-		var busy sync.WaitGroup
-		serveHTTP(ctx, l, slog.New(slog.DiscardHandler), &busy, func(*http.Request) page {
-			return page{status: 200, mediaType: "text/plain", body: []byte("here")}
-		})
-		l.fails <- syscall.ENOMEM
-		connect := func(send string) net.Conn {
-			near, far := net.Pipe()
-			l.conns <- far
-			if _, err := near.Write([]byte(send)); err != nil {
-				t.Fatal(err)
-			}
-			return near
-		}
-		const whole = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-
-		silent, start := connect("GET / HTTP/1.1\r\n"), time.Now()
-		if got, err := io.ReadAll(silent); len(got) > 0 || err != nil || time.Since(start) != requestTime {
-			t.Errorf("half a request: %q, %v after %v, want the end after %v", got, err, time.Since(start), requestTime)
-		}
-		deaf := connect(whole)
-		time.Sleep(replyTime) // by the bubble's clock
-		synctest.Wait()
-		if got, err := io.ReadAll(deaf); len(got) > 0 || err != nil {
-			t.Errorf("an answer that nobody read for %v: %q, %v, want the end", replyTime, got, err)
-		}
-		if got, err := io.ReadAll(connect(whole + whole)); err != nil || strings.Count(string(got), "HTTP/1.1 200") != 1 {
-			t.Errorf("two requests at once: %q, %v, want one answer", got, err)
-		}
-		held, deaf := connect("GET"), connect(whole)
-		cancel()
-		busy.Wait()
-		for name, c := range map[string]net.Conn{"half a request": held, "an answer not read": deaf} {
-			if got, err := io.ReadAll(c); len(got) > 0 || err != nil {
-				t.Errorf("%s, when the agent ends: %q, %v, want the end", name, got, err)
-			}
-		}
-	})
-}
-
-// TestServeHTTPWaits: when the agent ends, a connection is closed at once, and
-// nobody looks at the daemon afterwards.
-func TestServeHTTPWaits(t *testing.T) {
-	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var busy sync.WaitGroup
-	var looked atomic.Bool
-	looking, closed := make(chan struct{}), make(chan struct{})
-	serveHTTP(ctx, l, slog.New(slog.DiscardHandler), &busy, func(*http.Request) page {
-		close(looking)
-		<-closed
-		looked.Store(true)
-		return page{status: 200, mediaType: "text/plain"}
-	})
-	c, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	<-looking
-	cancel()
-	if got, _ := io.ReadAll(c); len(got) > 0 {
-		t.Errorf("%q, want the end", got)
-	}
-	close(closed)
-	busy.Wait()
-	if !looked.Load() {
-		t.Error("somebody still looks")
-	}
-}
-
-// TestTooManyConnections: who comes beyond the bound is turned away at once,
-// and when somebody has left, the next is taken.
-func TestTooManyConnections(t *testing.T) {
-	t.Parallel()
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer inner.Close()
-	l := bound(inner)
-	connect := func() net.Conn {
-		far, err := net.Dial("tcp", inner.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { far.Close() })
-		return far
-	}
-	var held []net.Conn
-	for range maxConnections {
-		connect()
-		c, err := l.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		held = append(held, c)
-	}
-	beyond := connect()
-	taken := make(chan net.Conn, 1)
-	go func() {
-		if c, err := l.Accept(); err == nil {
-			taken <- c
-		}
-	}()
-	if _, err := beyond.Read(make([]byte, 1)); err == nil {
-		t.Error("one more than the bound was not turned away")
-	}
-	held[0].Close()
-	held[0].Close() // gives back one slot, not two
-	connect()
-	defer (<-taken).Close()
-	if n := len(l.slots); n != maxConnections {
-		t.Errorf("%d slots are taken, want %d", n, maxConnections)
-	}
-}
-
 // TestMetrics: the series are those that are promised, in the format, and no
 // label tells devices apart.
 func TestMetrics(t *testing.T) {
@@ -593,6 +441,81 @@ func TestMetrics(t *testing.T) {
 		"peerload_sharing_enabled 1", `peerload_check_ins_total{result="failed"} 0`} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("%q is missing in\n%s", want, text)
+		}
+	}
+}
+
+// TestPageLooks loads the device's page in every state, in both languages, both looks and
+// two widths: nothing is refused by its policy or cut off, and axe-core finds no barrier.
+// With PEERLOAD_SHOTS it leaves pictures in that folder.
+func TestPageLooks(t *testing.T) {
+	if os.Getenv("PEERLOAD_FULL") != "1" {
+		t.Skip("a browser for a minute: ./test.sh full runs it, and PEERLOAD_FULL=1 does")
+	}
+	d := newDepot(t)
+	d.load("L1", "good", 300_000, "CP-7961G", "7941")
+	d.load("L2", "bad", 100_000, "CP-7961G")
+	d.set("tones-1", "ringtones", map[string]string{"bell.raw": "ding"})
+	d.provision(withSharing("L1", "L1"))
+	net := newSubnet(t)
+	begin := func(model string, change func(*Config)) (*runner, string) {
+		t.Helper()
+		cfg := net.config(d, model)
+		cfg.PageAddress = freeAddress(t)
+		if change != nil {
+			change(&cfg)
+		}
+		return start(t, cfg), "http://" + cfg.PageAddress + "/"
+	}
+	pages := map[string]string{}
+	idle, at := begin("CP-7961G", nil)
+	idle.runs("L1")
+	pages["idle"] = at
+	classic, cfg := shown(t, "CP-7940G", sharingCnf)
+	classic.rec.Take(report.Event{Event: report.KindProgress, File: "apps.sbn", Role: report.RoleClassic,
+		Source: report.SourceOrigin, Reason: "sharing-off", Bytes: 2_100_000, Size: 10_000_000, Percent: 21})
+	pages["classic"] = "http://" + cfg.PageAddress + "/"
+	root, at := begin("CP-7961G", nil)
+	root.runs("L1")
+	root.rec.Take(report.Event{Event: report.KindProgress, File: "apps.sbn", Role: report.RoleParent,
+		Source: report.SourceOrigin, Reason: "root-of-file", Bytes: 4_300_000, Size: 10_000_000, Percent: 43,
+		Children: []string{"10.1.0.12", "10.1.0.17"}})
+	pages["root"] = at
+	child, at := begin("CP-7961G", nil)
+	child.runs("L1")
+	child.rec.Take(report.Event{Event: report.KindProgress, File: "apps.sbn", Role: report.RoleLeaf,
+		Source: report.SourcePeer, Reason: "root-placed", Bytes: 3_900_000, Size: 10_000_000, Percent: 39,
+		Root: "10.1.0.11", Parent: "10.1.0.12"})
+	pages["child"] = at
+	failed, at := begin("CP-7961G", func(c *Config) { c.ConfirmCommand, c.ConfirmTimeout = "false", time.Second })
+	until(t, "failed", func() bool { return failed.Status().State == report.StateFailed })
+	pages["failed"] = at
+	back, at := begin("CP-7961G", func(c *Config) { c.ConfirmCommand, c.ConfirmTimeout = healthy, 5*time.Second })
+	back.runs("L1")
+	d.provision(withSharing("L2", "L1"))
+	back.Wake()
+	back.rolledBack("L2", "L1")
+	pages["rolled back"] = at
+	b := browser.Open(t, foreign.Program(t, "chromium"))
+	for state, at := range pages {
+		for i, name := range []string{"en light 1280", "en dark 390", "ja dark 1280", "ja light 390"} {
+			var lang, look string
+			var px int64
+			if _, err := fmt.Sscan(name, &lang, &look, &px); err != nil {
+				t.Fatal(err)
+			}
+			b.Width(px)
+			b.Look(look)
+			b.Go(fmt.Sprintf("%s?lang=%s&refresh=off", at, lang))
+			if over := b.Overflow(); over > 0 {
+				t.Errorf("%s, %s: %d pixels are cut off", state, name, over)
+			}
+			for _, wrong := range append(b.Barriers(), b.Told()...) {
+				t.Errorf("%s, %s: %s", state, name, wrong)
+			}
+			if shots := os.Getenv("PEERLOAD_SHOTS"); shots != "" {
+				b.Shot(filepath.Join(shots, fmt.Sprintf("device %s %d %s.png", state, i, name)))
+			}
 		}
 	}
 }

@@ -7,12 +7,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/peerload/peerload/internal/device/engine"
@@ -292,4 +299,155 @@ func FuzzReplies(f *testing.F) {
 			t.Fatalf("%d replies, ended %v: %v", told, end, err)
 		}
 	})
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case err := <-p.fails:
+		return nil, err
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	close(p.done)
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return nil }
+
+// TestSlowClients: who does not send a request, or does not read the answer, is
+// disconnected in time; a failed accept is not the end; and when the agent
+// ends, nothing stays behind, whoever is connected.
+func TestSlowClients(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := &pipes{make(chan error), make(chan net.Conn), make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		var busy sync.WaitGroup
+		serveHTTP(ctx, l, slog.New(slog.DiscardHandler), &busy, func(*http.Request) page {
+			return page{status: 200, mediaType: "text/plain", body: []byte("here")}
+		})
+		l.fails <- syscall.ENOMEM
+		connect := func(send string) net.Conn {
+			near, far := net.Pipe()
+			l.conns <- far
+			if _, err := near.Write([]byte(send)); err != nil {
+				t.Fatal(err)
+			}
+			return near
+		}
+		const whole = "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+		silent, start := connect("GET / HTTP/1.1\r\n"), time.Now()
+		if got, err := io.ReadAll(silent); len(got) > 0 || err != nil || time.Since(start) != requestTime {
+			t.Errorf("half a request: %q, %v after %v, want the end after %v", got, err, time.Since(start), requestTime)
+		}
+		deaf := connect(whole)
+		time.Sleep(replyTime) // by the bubble's clock
+		synctest.Wait()
+		if got, err := io.ReadAll(deaf); len(got) > 0 || err != nil {
+			t.Errorf("an answer that nobody read for %v: %q, %v, want the end", replyTime, got, err)
+		}
+		if got, err := io.ReadAll(connect(whole + whole)); err != nil || strings.Count(string(got), "HTTP/1.1 200") != 1 {
+			t.Errorf("two requests at once: %q, %v, want one answer", got, err)
+		}
+		held, deaf := connect("GET"), connect(whole)
+		cancel()
+		busy.Wait()
+		for name, c := range map[string]net.Conn{"half a request": held, "an answer not read": deaf} {
+			if got, err := io.ReadAll(c); len(got) > 0 || err != nil {
+				t.Errorf("%s, when the agent ends: %q, %v, want the end", name, got, err)
+			}
+		}
+	})
+}
+
+// TestServeHTTPWaits: when the agent ends, a connection is closed at once, and
+// nobody looks at the daemon afterwards.
+func TestServeHTTPWaits(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var busy sync.WaitGroup
+	var looked atomic.Bool
+	looking, closed := make(chan struct{}), make(chan struct{})
+	serveHTTP(ctx, l, slog.New(slog.DiscardHandler), &busy, func(*http.Request) page {
+		close(looking)
+		<-closed
+		looked.Store(true)
+		return page{status: 200, mediaType: "text/plain"}
+	})
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-looking
+	cancel()
+	if got, _ := io.ReadAll(c); len(got) > 0 {
+		t.Errorf("%q, want the end", got)
+	}
+	close(closed)
+	busy.Wait()
+	if !looked.Load() {
+		t.Error("somebody still looks")
+	}
+}
+
+// TestTooManyConnections: who comes beyond the bound is turned away at once,
+// and when somebody has left, the next is taken.
+func TestTooManyConnections(t *testing.T) {
+	t.Parallel()
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inner.Close()
+	l := bound(inner)
+	connect := func() net.Conn {
+		far, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { far.Close() })
+		return far
+	}
+	var held []net.Conn
+	for range maxConnections {
+		connect()
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		held = append(held, c)
+	}
+	beyond := connect()
+	taken := make(chan net.Conn, 1)
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			taken <- c
+		}
+	}()
+	if _, err := beyond.Read(make([]byte, 1)); err == nil {
+		t.Error("one more than the bound was not turned away")
+	}
+	held[0].Close()
+	held[0].Close() // gives back one slot, not two
+	connect()
+	defer (<-taken).Close()
+	if n := len(l.slots); n != maxConnections {
+		t.Errorf("%d slots are taken, want %d", n, maxConnections)
+	}
 }
