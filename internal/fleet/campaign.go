@@ -80,8 +80,8 @@ func campaign(ctx context.Context, o options, out io.Writer) (err error) {
 	fmt.Fprintf(out, "%d devices at %d sites, seed %d\n\n| what | figure | bound | met |\n|---|--:|--:|---|\n", o.devices,
 		f.sites(), o.seed)
 	for _, p := range o.phases {
-		phase := map[string]func(context.Context) error{"sites": f.base, "import": f.imported, "heard": f.heard, "reads": f.reads,
-			"rollout": f.rollout, "reports": f.reports}[p]
+		phase := map[string]func(context.Context) error{"sites": f.base, "import": f.imported, "heard": f.heard,
+			"reads": f.reads, "rollout": f.rollout, "reports": f.reports}[p]
 		if err := phase(ctx); err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
