@@ -3,6 +3,7 @@ package peerload_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,8 +14,14 @@ import (
 	"github.com/peerload/peerload"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/testkit/otheruser"
+	"github.com/peerload/peerload/internal/testkit/parallel"
 	"github.com/peerload/peerload/load"
 )
+
+func TestMain(m *testing.M) {
+	parallel.Tests(16)
+	os.Exit(m.Run())
+}
 
 // Whatever has happened to whichever file that an interrupted run has left, the
 // next run commits the very content, and leaves nothing else in the directory
@@ -62,37 +69,46 @@ func damageLeftovers(t *testing.T, wanted func(what string) bool) {
 			if !wanted(what) {
 				continue
 			}
-			for _, proof := range []peerload.Proof{peerload.SHA256(digest), peerload.Unsigned()} {
-				r := alone(t, url+"/app.bin")
-				r.Output, r.Proof = r.Output+"/", proof
-				interrupt(t, filepath.Join(r.Output, "app.bin"), []byte(content), digest)
-				at := filepath.Join(filepath.Dir(r.State), name)
-				if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				b, _ := os.ReadFile(at)
-				if err := errors.Join(os.RemoveAll(at), mutations[what](at, b)); err != nil {
-					t.Fatal(err)
-				}
-				_, err := peerload.Fetch(t.Context(), r)
-				if name == "out/app.bin" && what == "directory" {
-					if !errors.Is(err, peerload.ErrDisk) { // not for this program to decide
-						t.Errorf("a directory of that name: %v", err)
+			for i, proof := range []peerload.Proof{peerload.SHA256(digest), peerload.Unsigned()} {
+				t.Run(fmt.Sprintf("%s %s, proof %d", name, what, i), func(t *testing.T) {
+					t.Parallel()
+					r := alone(t, url+"/app.bin")
+					r.Output, r.Proof = r.Output+"/", proof
+					interrupt(t, filepath.Join(r.Output, "app.bin"), []byte(content), digest)
+					at := filepath.Join(filepath.Dir(r.State), name)
+					b, _ := os.ReadFile(at)
+					if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.RemoveAll(at),
+						mutations[what](at, b)); err != nil {
+						t.Fatal(err)
 					}
-					continue
-				}
-				if err != nil {
-					t.Errorf("%s %s: %v", name, what, err)
-					continue
-				}
-				holds(t, filepath.Join(r.Output, "app.bin"), content)
-				left, err := os.ReadDir(r.Output)
-				for _, e := range left {
-					if e.Name() != "app.bin" && !strings.HasSuffix(e.Name(), ".damaged") {
-						t.Errorf("%s %s: %s is left, %v", name, what, e.Name(), err)
+					_, err := peerload.Fetch(t.Context(), r)
+					if name == "out/app.bin" && what == "directory" { // not for this program to decide
+						if !errors.Is(err, peerload.ErrDisk) {
+							t.Errorf("a directory of that name: %v", err)
+						}
+						return
 					}
-				}
+					if err != nil {
+						t.Fatal(err)
+					}
+					onlyThere(t, r.Output, content)
+				})
 			}
+		}
+	}
+}
+
+// onlyThere wants the content, and nothing beside it but what was put aside.
+func onlyThere(t *testing.T, dir, content string) {
+	t.Helper()
+	holds(t, filepath.Join(dir, "app.bin"), content)
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, e := range left {
+		if e.Name() != "app.bin" && !strings.HasSuffix(e.Name(), ".damaged") {
+			t.Errorf("%s is left", e.Name())
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"flag"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -12,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/peerload/peerload/internal/testkit/parallel"
 )
 
 // long keeps a test out of the short run: that has one test of each thing that
@@ -28,21 +29,8 @@ func long(t *testing.T) {
 // it, and without it for what measures memory.
 var peerload, peerloadPlain string
 
-// How many tests run at a time: they wait more than they work, but with the
-// race detector.
-const atOnce, atOnceRace = "16", "8"
-
 func TestMain(m *testing.M) {
-	flag.Parse()
-	set := false
-	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "test.parallel" })
-	if !set {
-		n := atOnce
-		if raceEnabled {
-			n = atOnceRace
-		}
-		_ = flag.Set("test.parallel", n)
-	}
+	parallel.Tests(16) // they wait more than they work
 	os.Exit(run(m))
 }
 

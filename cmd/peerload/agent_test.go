@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/terminal"
+	"github.com/peerload/peerload/internal/testkit/parallel"
 )
 
 // asCommand is the variable that makes this test program the command.
@@ -31,6 +32,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	parallel.Tests(8)
 	os.Exit(m.Run())
 }
 
@@ -136,6 +138,7 @@ func provisioner(t *testing.T) (srv *httptest.Server, asked *atomic.Int64) {
 // TestGetAsksTheAgent: get on a device with an agent leaves the work to it;
 // SIGHUP makes it ask its server; SIGTERM ends it.
 func TestGetAsksTheAgent(t *testing.T) {
+	t.Parallel()
 	srv, asked := provisioner(t)
 	dir := t.TempDir()
 	state := filepath.Join(dir, "state")
@@ -234,6 +237,7 @@ func until(t *testing.T, what string, ok func() bool) {
 }
 
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	srv := httptest.NewServer(http.NotFoundHandler())
 	defer srv.Close()
 	dir := t.TempDir()
@@ -306,6 +310,7 @@ func TestScreen(t *testing.T) {
 // TestCheckConfig: what the configuration names and the host does not have is
 // refused by --check-config, and found by doctor.
 func TestCheckConfig(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	write(t, dir+"/plain", "no program")
 	for _, c := range []struct{ flags, says string }{
@@ -322,19 +327,22 @@ func TestCheckConfig(t *testing.T) {
 		if !strings.Contains(c.flags, "--model") {
 			flags = append(flags, "--model", "7961")
 		}
-		args := append([]string{"agent", "--check-config", "--config", noConfig(t, dir)}, flags...)
-		out, code := run(t, nil, args...)
-		if (code == exitUsage) != (c.says != "") || !strings.Contains(out, c.says) {
-			t.Errorf("%s: %d, want %q: %s", c.flags, code, c.says, out)
-		}
-		if c.says == "" || strings.Contains(c.flags, "--model") {
-			continue // doctor warns of a model
-		}
-		args = append([]string{"doctor", "--config", noConfig(t, dir), "--address", "127.0.78.1/8", "--port", freeUDP(t),
-			"--state", dir + "/state"}, flags...)
-		if out, code := run(t, nil, args...); code == 0 || !regexp.MustCompile(`(?m)^fail .*`+
-			regexp.QuoteMeta(c.says)).MatchString(out) {
-			t.Errorf("doctor %s: %d, want %q: %s", c.flags, code, c.says, out)
-		}
+		t.Run(c.flags, func(t *testing.T) {
+			t.Parallel()
+			config := noConfig(t, t.TempDir())
+			out, code := run(t, nil, append([]string{"agent", "--check-config", "--config", config}, flags...)...)
+			if (code == exitUsage) != (c.says != "") || !strings.Contains(out, c.says) {
+				t.Errorf("%d, want %q: %s", code, c.says, out)
+			}
+			if c.says == "" || strings.Contains(c.flags, "--model") {
+				return // doctor warns of a model
+			}
+			args := append([]string{"doctor", "--config", config, "--address", "127.0.78.1/8", "--port", freeUDP(t),
+				"--state", t.TempDir()}, flags...)
+			if out, code := run(t, nil, args...); code == 0 || !regexp.MustCompile(`(?m)^fail .*`+
+				regexp.QuoteMeta(c.says)).MatchString(out) {
+				t.Errorf("doctor: %d, want %q: %s", code, c.says, out)
+			}
+		})
 	}
 }

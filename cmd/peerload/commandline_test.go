@@ -29,6 +29,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // byte. The golden file has the commands, each after a $, and below it what
 // they print and their exit status.
 func TestCommandLineAnswers(t *testing.T) {
+	t.Parallel()
 	name := filepath.Join("testdata", "commandline.golden")
 	b, err := os.ReadFile(name)
 	if err != nil {

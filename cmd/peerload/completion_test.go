@@ -60,6 +60,7 @@ func shell(t *testing.T, script string, name string, args ...string) string {
 func candidates(out string) string { return strings.Join(strings.Fields(out), " ") }
 
 func TestBashCompletion(t *testing.T) {
+	t.Parallel()
 	const start = `
 source <(peerload completion bash)
 files=FILES
@@ -110,6 +111,7 @@ status               (Show what this de
 }
 
 func TestZshCompletion(t *testing.T) {
+	t.Parallel()
 	const start = `
 compdef() { }
 compset() { }
@@ -140,6 +142,7 @@ try() { words=("$@"); CURRENT=$#; PREFIX=$words[-1]; _peerload }
 }
 
 func TestFishCompletion(t *testing.T) {
+	t.Parallel()
 	for _, c := range completions {
 		script := "function __fish_complete_path; echo $argv[1]FILES; end; peerload completion fish | source\n" +
 			"complete -C '" + c.line + "'"

@@ -79,6 +79,7 @@ func TestNoNetworkYet(t *testing.T) {
 
 // What is refused is named as the command line names it.
 func TestRefusalsNameFlags(t *testing.T) {
+	t.Parallel()
 	const file, signed = "http://192.0.2.1/a.bin", "http://192.0.2.1/a.load"
 	for _, c := range []struct {
 		want string
@@ -119,6 +120,7 @@ func TestVersion(t *testing.T) {
 // TestExitStatuses: what no retry mends is told apart from what one may, at
 // once, with the flag that helps.
 func TestExitStatuses(t *testing.T) {
+	t.Parallel()
 	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/loop") {
 			http.Redirect(w, r, r.URL.Path, http.StatusFound)
@@ -127,7 +129,7 @@ func TestExitStatuses(t *testing.T) {
 		status, _ := strconv.Atoi(strings.TrimPrefix(r.URL.Path, "/"))
 		w.WriteHeader(status)
 	}))
-	defer plain.Close()
+	t.Cleanup(plain.Close)
 	secure := func(auth tls.ClientAuthType, versions ...uint16) (url, cert string) {
 		s := httptest.NewUnstartedServer(http.NotFoundHandler())
 		s.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -165,20 +167,23 @@ func TestExitStatuses(t *testing.T) {
 		{old + "/f", caOld, exitTLS, "certificate of the server"},
 		{strings.Replace(plain.URL, "http:", "https:", 1) + "/f", "", exitTLS, "write http://"},
 	} {
-		args := []string{"get", c.url, "--unsigned", "--peers", "off", "--state", t.TempDir(), "-o", t.TempDir() + "/f"}
-		if c.ca != "" {
-			args = append(args, "--cacert", c.ca)
-		}
-		if c.code == exitUnreachable {
-			args = append(args, "--retry", "0")
-		}
-		out, code := run(t, nil, args...)
-		if code != c.code || !strings.Contains(out, c.says) {
-			t.Errorf("%s: %d, want %d with %q: %s", c.url, code, c.code, c.says, out)
-		}
-		if c.code == exitTLS && (strings.Contains(out, "that the server runs") || strings.Count(out, "left alone") > 1) {
-			t.Errorf("%s was tried again: %s", c.url, out)
-		}
+		t.Run(c.says, func(t *testing.T) {
+			t.Parallel()
+			args := []string{"get", c.url, "--unsigned", "--peers", "off", "--state", t.TempDir(), "-o", t.TempDir() + "/f"}
+			if c.ca != "" {
+				args = append(args, "--cacert", c.ca)
+			}
+			if c.code == exitUnreachable {
+				args = append(args, "--retry", "0")
+			}
+			out, code := run(t, nil, args...)
+			if code != c.code || !strings.Contains(out, c.says) {
+				t.Errorf("%s: %d, want %d with %q: %s", c.url, code, c.code, c.says, out)
+			}
+			if c.code == exitTLS && (strings.Contains(out, "that the server runs") || strings.Count(out, "left alone") > 1) {
+				t.Errorf("%s was tried again: %s", c.url, out)
+			}
+		})
 	}
 }
 

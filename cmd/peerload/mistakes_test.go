@@ -53,6 +53,7 @@ var mistakes = []string{
 // Each mistake is answered with what to do, and with an exit status, in each
 // command: the golden file has all lines with their answers.
 func TestMistakes(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for name, content := range map[string]string{
 		"bad.toml": "model =\n", "unknown.toml": "modle = \"m\"\n", "word.toml": "log-level = \"inf\"\n",

@@ -436,6 +436,10 @@ func TestAgentAfterAMove(t *testing.T) {
 
 // TestDoctorFinds: doctor finds in a network what keeps devices from sharing there.
 func TestDoctorFinds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("not in the short run: doctor listens to the network seven times")
+	}
+	t.Parallel()
 	w := newWires(t)
 	w.do(`ip -n SERVER addr add 10.78.0.1/24 dev s0
 		ip -n DEVICE addr add 10.78.0.2/24 dev eth0

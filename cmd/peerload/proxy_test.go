@@ -17,6 +17,7 @@ import (
 // TestProxy: the proxy shares what a rule lets it, says what it has done, and ends at
 // the first signal.
 func TestProxy(t *testing.T) {
+	t.Parallel()
 	text := strings.Repeat("a file ", 10_000)
 	url, _ := fileServer(t, text)
 	state := t.TempDir()
@@ -88,6 +89,7 @@ func listening(t *testing.T, errs io.Reader) string {
 
 // TestProxyRefused: each mistake is named, with what to do.
 func TestProxyRefused(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

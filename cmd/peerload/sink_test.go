@@ -48,6 +48,7 @@ func got(t *testing.T, digest, url, output, state string, adjust func(*exec.Cmd)
 // TestOutputIsALink: a link stays a link, and what it points to is written, be
 // it there or not.
 func TestOutputIsALink(t *testing.T) {
+	t.Parallel()
 	url, digest := fileServer(t, "firmware")
 	dir := t.TempDir()
 	write(t, dir+"/there", "old")
@@ -67,6 +68,7 @@ func TestOutputIsALink(t *testing.T) {
 // TestOutputIsNoFile: standard output by each of its names, a FIFO and a device
 // get the file when it is verified, and nothing of one that is not.
 func TestOutputIsNoFile(t *testing.T) {
+	t.Parallel()
 	url, digest := fileServer(t, "firmware")
 	wrong := strings.Repeat("1", 64)
 	dir := t.TempDir()
@@ -217,6 +219,7 @@ func TestWithoutLinks(t *testing.T) {
 // TestReadOnlyRoot: where nothing but one directory can be written, that is
 // enough.
 func TestReadOnlyRoot(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("to mount needs root")
 	}
@@ -259,6 +262,7 @@ func counted(t *testing.T, text string) (url, digest string, sent *atomic.Int64)
 // TestExec: a command gets the verified file by its path or on standard input, its exit
 // status counts, and a run after a failure downloads nothing again.
 func TestExec(t *testing.T) {
+	t.Parallel()
 	url, digest, sent := counted(t, "a file")
 	state := t.TempDir()
 	to := filepath.Join(t.TempDir(), "copy")

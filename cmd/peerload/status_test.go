@@ -18,6 +18,7 @@ import (
 
 // Every command finds the state directory in the same way.
 func TestStateDirectory(t *testing.T) {
+	t.Parallel()
 	srv := httptest.NewServer(http.HandlerFunc(
 		func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("x")) }))
 	defer srv.Close()
@@ -64,6 +65,7 @@ func record(t *testing.T, dir string, p status.Process) {
 
 // File sets are told of with what is in place, what should be, and why not.
 func TestFileSetsAreTold(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	set := func(directory, name, wanted, state, reason string) report.FileSet {
 		return report.FileSet{Directory: directory, Name: name, Version: "1", Wanted: wanted, State: state, Reason: reason}
@@ -94,6 +96,7 @@ func TestFileSetsAreTold(t *testing.T) {
 
 // What servers and peers have told shows on a terminal and does nothing there.
 func TestTextOfOthersIsHarmless(t *testing.T) {
+	t.Parallel()
 	const evil = "\x1b]0;mine\a\u009b31m\u202e日本\r\n"
 	const shown = `\x1b]0;mine\a\u009b31m\u202e日本`
 	dir := t.TempDir()
@@ -168,6 +171,7 @@ func recorded() status.Process {
 // What a device shows its people is in English and Japanese, in the words of
 // its page.
 func TestTwoLanguages(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	p := recorded()
 	record(t, dir, p)

@@ -81,6 +81,7 @@ func copyTree(t *testing.T, from, to string) {
 // Whatever has happened to whichever file of its state, a device starts, runs
 // its load, is provisioned, and takes no unsigned load.
 func TestStateDamaged(t *testing.T) {
+	t.Parallel()
 	damageState(t, func(what string) bool { return what != "unreadable" })
 }
 
@@ -237,6 +238,7 @@ func damageIdentity(t *testing.T, wanted func(what string) bool) {
 // A rotten component of the active load is told in the same check-in, and
 // mended from the server.
 func TestRottenComponent(t *testing.T) {
+	t.Parallel()
 	d := newDepot(t)
 	d.load("SIGNED", "good", 300_000, "CP-7961G")
 	d.provision(withSharing("SIGNED", ""))
@@ -271,6 +273,7 @@ func TestRottenComponent(t *testing.T) {
 // nobody has is reported with each check-in, and tried again long before the next
 // one would be due.
 func TestRottenComponentWithoutTheServer(t *testing.T) {
+	t.Parallel()
 	d := newDepot(t)
 	d.load("SIGNED", "good", 300_000, "CP-7961G")
 	d.provision(withSharing("SIGNED", ""))
@@ -313,6 +316,7 @@ func TestRottenComponentWithoutTheServer(t *testing.T) {
 // A pin that was named or used once fails closed, until it is forgotten by
 // command.
 func TestPinFailsClosed(t *testing.T) {
+	t.Parallel()
 	d := newDepot(t)
 	d.load("SIGNED", "good", 300_000, "CP-7961G")
 	d.provision(withSharing("SIGNED", ""))
@@ -373,6 +377,7 @@ func TestPinFailsClosed(t *testing.T) {
 // A listener that cannot be had does not keep a device from its work; it is
 // there once it can be.
 func TestListenerTaken(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -27,6 +27,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/device/upgrade"
+	"github.com/peerload/peerload/internal/testkit/parallel"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/trust"
 )
@@ -38,6 +39,7 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(childConfig); name != "" {
 		os.Exit(child(name))
 	}
+	parallel.Tests(6)
 	os.Exit(m.Run())
 }
 

@@ -124,6 +124,7 @@ func (s *shelf) fetch(spec LoadSpec) (*report.Final, error) {
 // TestLoadRefused: a load whose signatures, model or bytes are not right leaves
 // nothing under its names, and says why.
 func TestLoadRefused(t *testing.T) {
+	t.Parallel()
 	other := newShelf(t)
 	type change func(s *shelf, m *load.Manifest, spec *LoadSpec)
 	as := func(f func(s *shelf, spec *LoadSpec)) change {

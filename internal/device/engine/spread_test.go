@@ -22,9 +22,15 @@ import (
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/pieces"
+	"github.com/peerload/peerload/internal/testkit/parallel"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 )
+
+func TestMain(m *testing.M) {
+	parallel.Tests(12)
+	os.Exit(m.Run())
+}
 
 // wide is a device that does not share, with several connections to its servers.
 func wide(t *testing.T, connections int) *Device {
@@ -175,6 +181,7 @@ func (c *countedWriter) Write(b []byte) (int, error) {
 // TestSpread: whatever the server does with pieces and second connections, the bytes
 // are right, and hardly any come twice.
 func TestSpread(t *testing.T) {
+	t.Parallel()
 	content := random(4<<20+1234, 1)
 	// busy answers the first request in part, and every other one at the same time with
 	// a status.
@@ -223,18 +230,20 @@ func TestSpread(t *testing.T) {
 			}},
 	} {
 		for p := byTable; p <= byNothing; p++ {
-			s := newPieceServer(t, content, c.answer)
-			if c.untagged {
-				s.tag = ""
-			}
-			got, err := fetchFrom(t, wide(t, c.connections), content, p, s.URL)
-			if err != nil || !bytes.Equal(got, content) {
-				t.Errorf("%s, proof %d: %d bytes, %v", c.name, p, len(got), err)
-			}
-			if s.most > c.most || s.most < c.least || s.bytes.Load() > int64(len(content)+c.twice) {
-				t.Errorf("%s, proof %d: %d requests at a time, %d bytes of %d", c.name, p, s.most, s.bytes.Load(),
-					len(content))
-			}
+			t.Run(fmt.Sprintf("%s, proof %d", c.name, p), func(t *testing.T) {
+				t.Parallel()
+				s := newPieceServer(t, content, c.answer)
+				if c.untagged {
+					s.tag = ""
+				}
+				got, err := fetchFrom(t, wide(t, c.connections), content, p, s.URL)
+				if err != nil || !bytes.Equal(got, content) {
+					t.Errorf("%d bytes, %v", len(got), err)
+				}
+				if s.most > c.most || s.most < c.least || s.bytes.Load() > int64(len(content)+c.twice) {
+					t.Errorf("%d requests at a time, %d bytes of %d", s.most, s.bytes.Load(), len(content))
+				}
+			})
 		}
 	}
 }
@@ -242,6 +251,7 @@ func TestSpread(t *testing.T) {
 // TestRangesWithoutEnd: a server that sends all where a piece is asked for, and breaks
 // off, may still know a range without an end: the download goes on by that.
 func TestRangesWithoutEnd(t *testing.T) {
+	t.Parallel()
 	content := random(3<<20, 2)
 	s := newPieceServer(t, content, func(s *pieceServer, w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.Header.Get("Range"), "-") {
@@ -288,6 +298,7 @@ func (c *countedWriter) Flush() { c.ResponseWriter.(http.Flusher).Flush() }
 // TestSpreadChanges: a file that becomes another while its pieces come is fetched anew,
 // and never is a mix of the two.
 func TestSpreadChanges(t *testing.T) {
+	t.Parallel()
 	old, young := random(4<<20, 1), random(3<<20+77, 2)
 	for _, next := range [][]byte{young, random(len(old), 2)} {
 		var once sync.Once
@@ -314,6 +325,7 @@ func TestSpreadChanges(t *testing.T) {
 // TestSpreadOverServers: several servers of one file are used together where each chunk
 // is checked, and one that has other bytes or fails does no harm.
 func TestSpreadOverServers(t *testing.T) {
+	t.Parallel()
 	content, wrong := random(4<<20, 1), random(4<<20, 9)
 	for name, second := range map[string]answer{
 		"well": nil,
@@ -323,27 +335,30 @@ func TestSpreadOverServers(t *testing.T) {
 		"absent":  func(s *pieceServer, w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) },
 		"aborted": func(s *pieceServer, w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) },
 	} {
-		one := newPieceServer(t, content, nil)
-		two := newPieceServer(t, content, second)
-		// The first does not end before the second was asked.
-		one.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			one.serve(&held{ResponseWriter: w, release: func() { two.await(1) }}, r)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			one := newPieceServer(t, content, nil)
+			two := newPieceServer(t, content, second)
+			// The first does not end before the second was asked.
+			one.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				one.serve(&held{ResponseWriter: w, release: func() { two.await(1) }}, r)
+			})
+			other := strings.Replace(two.URL, "127.0.0.1", "localhost", 1) // another host
+			got, err := fetchFrom(t, wide(t, 8), content, byTable, one.URL, other)
+			if err != nil || !bytes.Equal(got, content) {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+			if name != "well" && two.requests.Load() > 2*pieces.Start {
+				t.Errorf("asked %d times", two.requests.Load())
+			}
+			// Without a table nobody would know whose bytes are wrong.
+			three := newPieceServer(t, content, nil)
+			other = strings.Replace(three.URL, "127.0.0.1", "localhost", 1)
+			got, err = fetchFrom(t, wide(t, 8), content, byDigest, one.URL, other)
+			if err != nil || !bytes.Equal(got, content) || three.requests.Load() > 0 {
+				t.Errorf("%d bytes, %d requests to the other server, %v", len(got), three.requests.Load(), err)
+			}
 		})
-		other := strings.Replace(two.URL, "127.0.0.1", "localhost", 1) // another host
-		got, err := fetchFrom(t, wide(t, 8), content, byTable, one.URL, other)
-		if err != nil || !bytes.Equal(got, content) {
-			t.Errorf("%s: %d bytes, %v", name, len(got), err)
-		}
-		if name != "well" && two.requests.Load() > 2*pieces.Start {
-			t.Errorf("%s: asked %d times", name, two.requests.Load())
-		}
-		// Without a table nobody would know whose bytes are wrong.
-		three := newPieceServer(t, content, nil)
-		other = strings.Replace(three.URL, "127.0.0.1", "localhost", 1)
-		got, err = fetchFrom(t, wide(t, 8), content, byDigest, one.URL, other)
-		if err != nil || !bytes.Equal(got, content) || three.requests.Load() > 0 {
-			t.Errorf("%s: %d bytes, %d requests to the other server, %v", name, len(got), three.requests.Load(), err)
-		}
 	}
 }
 
@@ -393,6 +408,7 @@ func TestSpreadOneAtATime(t *testing.T) {
 // TestSpreadStalls: where the server sends nothing more over any connection the
 // download fails, as it does over one.
 func TestSpreadStalls(t *testing.T) {
+	t.Parallel()
 	content := random(4<<20, 1)
 	over := make(chan struct{})
 	s := newPieceServer(t, content, func(s *pieceServer, w http.ResponseWriter, r *http.Request) {
