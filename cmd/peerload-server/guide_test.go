@@ -33,6 +33,7 @@ func free(t *testing.T) string {
 
 // TestAdministratorsGuide runs every command of docs/ADMIN.md in one shell.
 func TestAdministratorsGuide(t *testing.T) {
+	long(t)
 	runGuide(t, "../../docs/ADMIN.md", 40, "peer-sharing  off    device",
 		"<loadInformation model=\"Cisco IP Phone 7941\">fw-1</loadInformation>",
 		"phones.csv: 2 rows: 2 created, 0 changed, 0 unchanged, 0 refused", "peerload_build_info", "loadInformation115",
@@ -41,6 +42,7 @@ func TestAdministratorsGuide(t *testing.T) {
 
 // TestOperationsGuide likewise of docs/OPERATIONS.md.
 func TestOperationsGuide(t *testing.T) {
+	long(t)
 	runGuide(t, "../../docs/OPERATIONS.md", 15, "Kyoto 1 0 0 0 1 0 bytes 0 bytes 10.1.0.0/16 Asia/Tokyo", "site 1 Kyoto",
 		"mon-fri 22:00-05:00", "Osaka: done",
 		"9.4(2) added: version 1, loads SIP41.9-4-2, SIP61.9-4-2", "load SIP61.9-4-3 (profile, release 9.4(3))",
@@ -62,6 +64,7 @@ func TestKeysGuide(t *testing.T) {
 
 // TestBulkGuide likewise of docs/BULK.md.
 func TestBulkGuide(t *testing.T) {
+	long(t)
 	runGuide(t, "../../docs/BULK.md", 30, "phones.csv: 2 rows: 2 created, 0 changed, 0 unchanged, 0 refused",
 		"phones.csv: done: 2 rows: 2 created", "A run would make 2 and change 0 devices.", ": undone: ", `profile "Brunch"; did you mean Branch?`, "status 3",
 		"mended.csv: done: 1 row: 0 created, 0 changed, 1 unchanged", "settings.peer-sharing: unset → on",
@@ -474,6 +477,7 @@ func onBoxes(t *testing.T, guide string, pages []string) string {
 // TestSiteGuide runs the commands of docs/SITE.md in one shell, with a controller and two
 // agents. It waits where a person would.
 func TestSiteGuide(t *testing.T) {
+	long(t)
 	foreign.Program(t, "curl")
 	text, err := os.ReadFile("../../docs/SITE.md")
 	if err != nil {

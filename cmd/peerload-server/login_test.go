@@ -115,6 +115,7 @@ func entryOf(t *testing.T, path string) keyring.Entry {
 // TestLoginEnds: whoever ends a sign-in, the commands say to log in again; and a
 // controller that is away costs nobody the sign-in.
 func TestLoginEnds(t *testing.T) {
+	long(t)
 	o := newOffice(t)
 	o.start()
 	logins := o.clerk()
@@ -169,6 +170,7 @@ func TestLoginEnds(t *testing.T) {
 // sign-in; and a token that was given is never sent to a controller that was not
 // named.
 func TestLoginPrecedence(t *testing.T) {
+	long(t)
 	here, there := newOffice(t), newOffice(t)
 	here.start()
 	there.start()
@@ -402,6 +404,7 @@ func letIn(b *http.Client, user, told string) error {
 // TestLoginByBrowser: with an issuer, a command line waits for somebody who signs
 // in there, and has their role.
 func TestLoginByBrowser(t *testing.T) {
+	long(t)
 	o := newOffice(t)
 	at := o.withIssuer()
 	logins := o.clerk()
@@ -448,6 +451,7 @@ func TestLoginByBrowser(t *testing.T) {
 // TestAuditSyslog: what a shell on the data directory does reaches the log server
 // of the controller that runs.
 func TestAuditSyslog(t *testing.T) {
+	long(t)
 	logs, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -357,7 +357,10 @@ func openData(t *testing.T, d dataDir) (*instance, error) {
 // TestDamagedData: each file of the data directory, damaged in each way, keeps
 // the server from nothing but what the file is for; where it cannot go on, its
 // error names the file.
-func TestDamagedData(t *testing.T) { damageData(t, func(how string) bool { return how != unreadable }) }
+func TestDamagedData(t *testing.T) {
+	long(t)
+	damageData(t, func(how string) bool { return how != unreadable })
+}
 
 // TestUnreadableData is TestDamagedData for files that the server may not read.
 func TestUnreadableData(t *testing.T) {

@@ -307,6 +307,7 @@ func TestPipes(t *testing.T) {
 // with what was under way: jobs, rollouts, whose queue is no part of a backup,
 // orders and file sets.
 func TestRestoreAndStart(t *testing.T) {
+	long(t)
 	o := newOffice(t)
 	o.start()
 	if err := o.stop(syscall.SIGTERM); err != nil { // nobody works what follows
@@ -527,6 +528,7 @@ func TestReplicas(t *testing.T) {
 // TestObjects: two replicas publish into one bucket and serve from it, over HTTP and
 // TFTP; a device verifies what it gets. Without the storage they serve what they had.
 func TestObjects(t *testing.T) {
+	long(t)
 	mem := s3mem.New()
 	if err := mem.CreateBucket("firmware"); err != nil {
 		t.Fatal(err)

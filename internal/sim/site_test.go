@@ -148,8 +148,11 @@ var (
 
 func TestRandomSites(t *testing.T) {
 	from, to := uint64(1), uint64(*simRuns)
-	if underRace {
+	switch {
+	case underRace:
 		to = min(to, 30)
+	case testing.Short():
+		to = min(to, 100)
 	}
 	if *simSeed != 0 {
 		from, to = *simSeed, *simSeed
@@ -221,8 +224,11 @@ func TestSeedsThatFailed(t *testing.T) {
 func TestLiarSites(t *testing.T) {
 	const sites, most = 300, 3
 	n := uint64(sites)
-	if underRace {
+	switch {
+	case underRace:
 		n = 20
+	case testing.Short():
+		n = 60
 	}
 	beyond := 0
 	for seed := uint64(1); seed <= n; seed++ {
@@ -310,8 +316,11 @@ func TestPieces(t *testing.T) {
 // TestRandomSitesInPieces plays random sites whose devices have several connections.
 func TestRandomSitesInPieces(t *testing.T) {
 	sites := uint64(150)
-	if underRace {
+	switch {
+	case underRace:
 		sites = 10
+	case testing.Short():
+		sites = 30
 	}
 	for seed := uint64(1); seed <= sites; seed++ {
 		r := NewRandomSite(seed, nil)

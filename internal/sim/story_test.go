@@ -364,7 +364,7 @@ func TestStories(t *testing.T) {
 	for _, st := range stories {
 		t.Run(st.name, func(t *testing.T) {
 			seeds := uint64(3)
-			if underRace {
+			if underRace || testing.Short() {
 				seeds = 1
 			}
 			for seed := range seeds {

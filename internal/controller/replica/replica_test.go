@@ -16,7 +16,7 @@ import (
 	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
-var server = storesuite.Shared{Missing: foreign.Missing}
+var server = storesuite.Shared{Missing: foreign.Missing, InShort: true}
 
 func TestMain(m *testing.M) { server.Main(m) }
 

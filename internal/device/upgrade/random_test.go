@@ -41,7 +41,11 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 // orders in every state. When the faults stop, all come to rest as they should.
 func TestRandomDevices(t *testing.T) {
 	t.Parallel()
-	first, runs := number(t, seedVariable, 1), number(t, runsVariable, 2000)
+	usual := uint64(2000)
+	if testing.Short() {
+		usual = 300
+	}
+	first, runs := number(t, seedVariable, 1), number(t, runsVariable, usual)
 	var mu sync.Mutex
 	ended := map[upgrade.Result]int{}
 	boots, steps := 0, 0

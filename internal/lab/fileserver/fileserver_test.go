@@ -175,6 +175,9 @@ func TestNamespaceWAN(t *testing.T) {
 // TestNamespaceLAN checks a device's port each way: what one device sends
 // another passes two shaped links, and is counted at both.
 func TestNamespaceLAN(t *testing.T) {
+	if testing.Short() {
+		t.Skip("not in the short run: it waits for a slow link")
+	}
 	if !inside.Run(t) {
 		return
 	}
@@ -287,6 +290,9 @@ func openConns(t *Tally) map[*countedConn]struct{} {
 
 // TestLongLinkTCP checks what a long link carries of TCP.
 func TestLongLinkTCP(t *testing.T) {
+	if testing.Short() {
+		t.Skip("not in the short run: it waits for a slow link")
+	}
 	if !inside.Run(t) {
 		return
 	}

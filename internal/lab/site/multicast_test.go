@@ -15,6 +15,9 @@ import (
 // TestMulticast sends to a group from the server's side and listens on a device,
 // with and without multicast routes, over a plain and over a long WAN.
 func TestMulticast(t *testing.T) {
+	if testing.Short() {
+		t.Skip("not in the short run: it waits for a long link")
+	}
 	if !inside.Run(t) {
 		return
 	}

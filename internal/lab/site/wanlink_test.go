@@ -165,6 +165,9 @@ func echo(t testing.TB, site *Namespaces, n int, gap, limit time.Duration) []tim
 // TestLongLinkRTT: all datagrams come back through a link without loss, none
 // before its round trip. BenchmarkLongLinkRTT tells how much later they come.
 func TestLongLinkRTT(t *testing.T) {
+	if testing.Short() {
+		t.Skip("not in the short run: it waits for a long link")
+	}
 	if !inside.Run(t) {
 		return
 	}

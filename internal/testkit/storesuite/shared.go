@@ -14,9 +14,19 @@ import (
 // has it.
 type Missing func(tb testing.TB, why error)
 
+// long keeps a test out of the short run: to make a server takes longer than most
+// tests, and they have SQLite there.
+func long(tb testing.TB) {
+	tb.Helper()
+	if testing.Short() {
+		tb.Skip("not in the short run: it makes a PostgreSQL server")
+	}
+}
+
 // PostgresFor makes a server for one test, which stops it.
 func PostgresFor(tb testing.TB, missing Missing) *pgserver.Server {
 	tb.Helper()
+	long(tb)
 	s, err := pgserver.Start()
 	started(tb, missing, err)
 	tb.Cleanup(func() {
@@ -41,6 +51,8 @@ func started(tb testing.TB, missing Missing, err error) {
 // It is made when the first of them asks.
 type Shared struct {
 	Missing Missing
+	// InShort says that it is made in the short run, too.
+	InShort bool
 
 	once   sync.Once
 	server *pgserver.Server
@@ -63,6 +75,9 @@ func (s *Shared) Main(m *testing.M) {
 // Server is the server.
 func (s *Shared) Server(tb testing.TB) *pgserver.Server {
 	tb.Helper()
+	if !s.InShort {
+		long(tb)
+	}
 	s.once.Do(func() { s.server, s.err = pgserver.Start() })
 	started(tb, s.Missing, s.err)
 	return s.server

@@ -10,6 +10,7 @@ import (
 // TestListen: one controller hears that another one has sent an order, once it is
 // committed, and hears again after its connection was lost.
 func TestListen(t *testing.T) {
+	long(t)
 	url := shared.NewDatabase(t)
 	one, two := openAt(t, url), openAt(t, url)
 	defer one.Close()

@@ -29,6 +29,7 @@ func openAt(t *testing.T, url string) *Store {
 }
 
 func TestConformance(t *testing.T) {
+	long(t)
 	storesuite.Run(t, func(t *testing.T) (domain.Store, func(*testing.T) domain.Store) {
 		url := shared.NewDatabase(t)
 		return openAt(t, url), func(t *testing.T) domain.Store { return openAt(t, url) }
@@ -37,10 +38,12 @@ func TestConformance(t *testing.T) {
 
 // TestKeepers: rollouts run on the store.
 func TestKeepers(t *testing.T) {
+	long(t)
 	keepersuite.Run(t, func(t *testing.T) keepersuite.Kept { return storesuite.Keep(t, openAt(t, shared.NewDatabase(t))) })
 }
 
 func TestMigrations(t *testing.T) {
+	long(t)
 	empty := func(t *testing.T) *sql.DB {
 		db, err := connect(shared.NewDatabase(t))
 		if err != nil {

@@ -118,6 +118,7 @@ func TestSlotsReconnect(t *testing.T) {
 // TestSlotsRest: a server that takes connections and says nothing is waited for once, and
 // not by each who asks.
 func TestSlotsRest(t *testing.T) {
+	long(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
