@@ -3,6 +3,8 @@ package carrier
 import (
 	"fmt"
 	"maps"
+	"math/rand/v2"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/order"
+	"github.com/peerload/peerload/pdp/wire"
 )
 
 // TestBatches: a carrier hands over in batches that the controller takes.
@@ -106,8 +109,71 @@ func TestReportsCarrierDies(t *testing.T) {
 		s.run(s.upTo(700 * time.Millisecond))
 		c.die(seed%2 == 0)
 		s.run(time.Minute)
-		s.toldAll(all, reportBound)
+		most := reportBound
+		if seed%2 != 0 { // its followers see at once that its program has ended
+			most = 3 * time.Second
+		}
+		s.toldAll(all, most)
 		s.sound()
+	}
+}
+
+// alone is a machine that carries, and the time at which it does.
+func alone() (m *Machine, now time.Duration) {
+	m = New(Default(), wire.Peer{ID: 1, Nonce: 1}, rand.New(rand.NewPCG(1, 2)))
+	for m.Step(0, Tick{}); !m.Carries(); {
+		now, _ = m.Deadline()
+		m.Step(now, Tick{})
+	}
+	return m, now
+}
+
+// refused counts the reports among actions that were not taken.
+func refused(all []Action) (n int) {
+	for _, a := range all {
+		if t, ok := a.(Took); ok && t.Ack.Code == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// TestReportsBounded: who has no room for a report, or does not carry for who sends it,
+// says so at once; nobody carries on with reports who does not carry any more.
+func TestReportsBounded(t *testing.T) {
+	m, now := alone()
+	m.Step(now, Accepted{1, netip.MustParseAddrPort("10.0.0.1:1")})
+	if n := refused(m.Step(now, Handed{2, order.Reported{Device: "d"}})); n != 1 {
+		t.Error("a report of nobody is taken")
+	}
+	for i := range maxWaiting + 1 {
+		if n := refused(m.Step(now, Handed{1, order.Reported{Device: "d"}})); n != i/maxWaiting {
+			t.Fatalf("report %d: refused %d", i+1, n)
+		}
+	}
+	m, now = alone()
+	m.Step(now, Accepted{1, netip.MustParseAddrPort("10.0.0.1:1")})
+	for i, want := range []int{0, 0, 0, 0, 1} {
+		body := make([]byte, maxWaitingBytes/4)
+		if n := refused(m.Step(now, Handed{1, order.Reported{Device: "d", Report: body}})); n != want {
+			t.Fatalf("quarter %d: refused %d", i+1, n)
+		}
+	}
+	m.Stop(now)
+	for _, a := range m.Step(now+time.Minute, Tick{}) {
+		if _, ok := a.(HandOver); ok {
+			t.Error("it hands over what it does not carry any more")
+		}
+	}
+}
+
+// TestAnsweredByAnother: who does not have the report cannot answer for it.
+func TestAnsweredByAnother(t *testing.T) {
+	m, now := alone()
+	m.reports.link, m.reports.until = -5, now+time.Second
+	m.answered(Answered{-6, true})
+	if m.reports.link != -5 {
+		t.Error("it is answered")
 	}
 }
 

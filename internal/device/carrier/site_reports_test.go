@@ -26,6 +26,7 @@ type reporter struct {
 	sealed  order.Reported
 	number  int // of the one on its way
 	covers  int // how many of todo it has
+	handing bool
 
 	// kept is what a liar has of others.
 	kept []order.Reported
@@ -234,6 +235,10 @@ func (x *node) doReport(a Action) {
 		x.reported(a.Has)
 	case HandOver:
 		x.site.batches++
+		if x.handing {
+			x.site.breaks("%s: two batches at a time", x.name())
+		}
+		x.handing = true
 		x.handOver(a.Reports)
 	case Took:
 		x.answer(a.Link, a.Ack)
@@ -269,7 +274,10 @@ func (x *node) handOver(all []order.Reported) {
 			then(s.taken(x.name(), packed))
 		})
 	}
-	end := func(acks []order.Ack) { x.step(HandedOver{acks}) }
+	end := func(acks []order.Ack) {
+		x.handing = false
+		x.step(HandedOver{acks})
+	}
 	if x.liar == nil || x.liar.reports == honest {
 		over(all, end)
 		return
