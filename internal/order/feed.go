@@ -60,6 +60,9 @@ type Line struct {
 type Watch struct {
 	// Rate is how many bytes a second at most while somebody looks; 0: nobody does.
 	Rate int `json:"rate"`
+	// Kept is how many bytes a second at most while nobody looks, if that is less than
+	// usual: the line is thin. 0: as usual.
+	Kept int `json:"kept,omitempty"`
 	// Again: it may have forgotten what it was told of devices that are at work.
 	Again bool `json:"again,omitempty"`
 }

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -33,6 +34,8 @@ const (
 	maxRate, share = 4000, 50
 	// minRate keeps the picture moving on any line.
 	minRate = 20
+	// usual is how many bytes a second a device tells at most while nobody looks.
+	usual = 100
 	// homeTime is how long it is believed which site a device belongs to.
 	homeTime = time.Minute
 	// carrierTime is how long a device that has told something counts as one that shares
@@ -80,6 +83,8 @@ type Service struct {
 type home struct {
 	site string
 	at   time.Time
+	// line is the rate of its line in bytes a second, 0 if it is not known.
+	line int64
 }
 
 // New returns the use cases.
@@ -145,8 +150,14 @@ func (s *Service) locate(ctx context.Context, states []live.State) error {
 		return nil
 	}
 	var found map[string]string
+	var rows map[string]domain.Site
 	err := s.ctl.View(ctx, domain.Actor{}, func(tx domain.Tx) (err error) {
-		found, err = homesOf(ctx, tx, ask)
+		if found, err = homesOf(ctx, tx, ask); err != nil {
+			return err
+		}
+		sites := slices.Collect(maps.Values(found))
+		slices.Sort(sites)
+		rows, err = tx.Sites().GetAll(ctx, slices.Compact(sites))
 		return err
 	})
 	if err != nil {
@@ -165,7 +176,7 @@ func (s *Service) locate(ctx context.Context, states []live.State) error {
 		}
 	}
 	for _, d := range ask {
-		s.homes[d] = home{found[d], now}
+		s.homes[d] = home{found[d], now, rows[found[d]].WANRate}
 	}
 	s.mu.Unlock()
 	return nil
@@ -197,11 +208,14 @@ func (s *Service) Watched(ctx context.Context, device string) (order.Watch, <-ch
 	_ = s.locate(ctx, []live.State{{Device: device}})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := s.sites[s.homes[device].site]
-	if st == nil {
-		return order.Watch{}, s.news
+	var w order.Watch
+	if line := s.homes[device].line; line > 0 && line/share < usual {
+		w.Kept = int(max(minRate, line/share))
 	}
-	return order.Watch{Rate: st.rate(s.ctl.Time())}, s.news
+	if st := s.sites[s.homes[device].site]; st != nil {
+		w.Rate = st.rate(s.ctl.Time())
+	}
+	return w, s.news
 }
 
 // site returns a site, which is read from what was kept when it is first asked for.

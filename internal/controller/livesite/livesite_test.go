@@ -315,6 +315,21 @@ func TestRate(t *testing.T) {
 	s.leave(st, w)
 }
 
+// TestKept: while nobody looks, a thin line has no more than its share of what is kept.
+func TestKept(t *testing.T) {
+	f := realmsuite.New(t)
+	for line, want := range map[int64]int{0: 0, 100_000: 0, 1500: 30, 100: minRate} {
+		s := of(t, f.Config)
+		change := domain.SiteChange{WANRate: &line}
+		if _, err := s.ctl.UpdateSite(t.Context(), f.Admin, realmsuite.Kyoto, change, 0); err != nil {
+			t.Fatal(err)
+		}
+		if w, _ := s.Watched(t.Context(), realmsuite.Own); w.Kept != want {
+			t.Errorf("a line of %d: %d bytes a second, want %d", line, w.Kept, want)
+		}
+	}
+}
+
 // TestRestart: after an orderly end another process shows what the first one did; what
 // is damaged is as if nothing had been kept.
 func TestRestart(t *testing.T) {

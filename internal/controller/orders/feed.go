@@ -332,7 +332,7 @@ func (f *feed) watch(ctx context.Context, device string, first bool) (<-chan str
 	if !first && w == f.told {
 		return looks, nil
 	}
-	f.told = order.Watch{Rate: w.Rate}
+	f.told = order.Watch{Rate: w.Rate, Kept: w.Kept}
 	return looks, f.send(order.Line{Watch: &w})
 }
 

@@ -15,11 +15,11 @@ import (
 // liveBytes has a carrier tell a controller over TLS how devices download, each of which
 // has something new for each batch, and returns the bytes a second, TCP/IP included. The
 // seconds are those that the carrier waits; nobody waits for them.
-func liveBytes(t testing.TB, s *site, rate, devices, batches int) float64 {
+func liveBytes(t testing.TB, s *site, watch order.Watch, devices, batches int) float64 {
 	t.Helper()
 	x := s.nodes[0]
 	from := teller.New(x.name, func() teller.Phase { return teller.Phase{Load: "phone-2", State: "downloading"} })
-	from.Watch(order.Watch{Rate: rate})
+	from.Watch(watch)
 	bytes, seconds := 0.0, 0.0
 	for i := range batches {
 		for d := range devices {
@@ -60,8 +60,13 @@ func liveSite(t testing.TB) *site {
 func TestLiveRate(t *testing.T) {
 	s := liveSite(t)
 	for _, rate := range liveRates {
-		if is := liveBytes(t, s, rate, 300, 8); is > float64(rate) {
+		if is := liveBytes(t, s, order.Watch{Rate: rate}, 300, 8); is > float64(rate) {
 			t.Errorf("%.0f bytes a second, at most %d", is, rate)
+		}
+	}
+	for kept, most := range map[int]float64{0: teller.SeldomRate, 30: 30} { // nobody looks
+		if is := liveBytes(t, s, order.Watch{Kept: kept}, 300, 8); is > most {
+			t.Errorf("nobody looks: %.0f bytes a second, at most %.0f", is, most)
 		}
 	}
 }
@@ -72,7 +77,7 @@ func BenchmarkLive(b *testing.B) {
 	s := liveSite(b)
 	for b.Loop() { // it is the same each time
 		for _, rate := range liveRates {
-			is := liveBytes(b, s, rate, 1000, 40)
+			is := liveBytes(b, s, order.Watch{Rate: rate}, 1000, 40)
 			if b.ReportMetric(is, fmt.Sprintf("B/s-of-%d", rate)); is > float64(rate) {
 				b.Errorf("%.0f bytes a second, at most %d", is, rate)
 			}

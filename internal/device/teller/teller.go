@@ -159,6 +159,9 @@ func (t *Teller) Batch() (b []byte, next time.Duration) {
 	rate := float64(t.watch.Rate)
 	if next = Every; rate <= 0 {
 		rate, next = SeldomRate, Seldom
+		if t.watch.Kept > 0 {
+			rate = min(rate, float64(t.watch.Kept))
+		}
 	}
 	// On a thin line half of the bytes at least are those of a batch.
 	next = max(next, min(seconds(2*batchCost/rate), Seldom))
