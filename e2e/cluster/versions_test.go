@@ -16,7 +16,7 @@ import (
 )
 
 // before is the commit that stands for the version before this one while no tag does.
-const before = "9dbd678d"
+const before = "9dbd678d0c7be5dfa5c139406763d15f0ee2e030"
 
 // next is the migration of a version after this one, so that there is always one to
 // make: it changes a table that everything reads and writes.
