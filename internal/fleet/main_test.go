@@ -44,7 +44,8 @@ func TestSeed(t *testing.T) {
 		}
 		return all
 	}
-	if of(1) != of(1) || of(1) == of(2) {
+	one, again, two := of(1), of(1), of(2)
+	if one != again || one == two {
 		t.Error("the seed does not make the fleet")
 	}
 	for _, d := range of(3) {
