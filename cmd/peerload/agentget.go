@@ -23,12 +23,13 @@ type agentError struct {
 
 func (e *agentError) Error() string { return e.text }
 
-// viaAgent lets the agent of this device fetch, if one runs with this state
-// directory: two programs on one device would compete for its ports and its
+// viaAgent lets the agent of this device fetch, or its proxy, if one runs with this
+// state directory: two programs on one device would compete for its ports and its
 // place. It reports false if the fetching is left to this process: no agent
 // runs, it declines, or the command line asks for another way to the network.
 func (f *getFlags) viaAgent(ctx context.Context, r *request, state *status.Dir) (done bool, err error) {
-	if _, err := os.Stat(filepath.Join(state.Path(), agent.SocketName)); err != nil || !f.usual() {
+	at := socketDir(state.Path())
+	if at == "" || !f.usual() {
 		return false, nil
 	}
 	req, err := f.agentRequest(r)
@@ -39,7 +40,7 @@ func (f *getFlags) viaAgent(ctx context.Context, r *request, state *status.Dir) 
 	var declined string
 	out := newOutput(f, state.Record(f.commandLine(os.Args)))
 	defer out.close()
-	err = agent.Ask(ctx, state.Path(), agent.Request{Op: "get", Get: req}, func(p agent.Reply) {
+	err = agent.Ask(ctx, at, agent.Request{Op: "get", Get: req}, func(p agent.Reply) {
 		switch {
 		case p.Event != nil:
 			out.event(*p.Event)
@@ -68,6 +69,17 @@ func (f *getFlags) viaAgent(ctx context.Context, r *request, state *status.Dir) 
 		return true, failed
 	}
 	return true, nil
+}
+
+// socketDir is where the agent of this device listens, or else its proxy, "" if neither
+// ever did.
+func socketDir(state string) string {
+	for _, dir := range []string{state, filepath.Join(state, proxyDir)} {
+		if _, err := os.Stat(filepath.Join(dir, agent.SocketName)); err == nil {
+			return dir
+		}
+	}
+	return ""
 }
 
 // usual reports whether the command line asks for nothing that the agent

@@ -53,7 +53,7 @@ FIFO or a device gets the file when all of it is verified, and nothing before.
 With --exec a command gets the verified file: its path where {} stands among the words,
 else on standard input. No shell is between: write sh -c for one. Without -o the file is
 kept only until the command has ended well. Meanwhile, and for 20 s at least, the file is
-served to peers, by the agent of this device where one runs.
+served to peers, by the agent or the proxy of this device where one runs.
 
 A URL without a scheme, HOST/PATH, is tried as phones do it: HTTP on port 6970, then
 TFTP.

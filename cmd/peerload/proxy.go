@@ -13,11 +13,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/peerload/peerload/internal/cli"
+	"github.com/peerload/peerload/internal/device/agent"
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/peernet"
 	"github.com/peerload/peerload/internal/device/proxy"
@@ -110,13 +112,14 @@ func (f *proxyFlags) run(ctx context.Context) error {
 	defer rec.Close()
 	device := fmt.Sprintf("%016x", place.ID)
 	cfg.Report = func(e report.Event) { e.Device = device; rec.Take(e) }
-	place.Report = rec.Take
+	told := &listeners{to: map[chan report.Event]bool{}}
+	place.Report = func(e report.Event) { rec.Take(e); told.take(e) }
 	place.Warn = func(s string) { tell(os.Stderr, "peerload: %s", s) }
 	at, err := proxy.NewPlace(place)
 	if err != nil {
 		return usageError{err}
 	}
-	cfg.Dir, cfg.Device = filepath.Join(dir, "proxy"), at.Device
+	cfg.Dir, cfg.Device = filepath.Join(dir, proxyDir), at.Device
 	p, err := proxy.New(cfg)
 	if err != nil {
 		return err
@@ -130,11 +133,75 @@ func (f *proxyFlags) run(ctx context.Context) error {
 		return err
 	case <-ready:
 	}
+	var busy sync.WaitGroup
+	if err := serveErrands(ctx, &agent.Errands{Device: at.Device, Events: told.subscribe}, cfg.Dir, &busy); err != nil {
+		place.Warn("peerload get does not find this proxy: " + err.Error())
+	}
 	tell(os.Stderr, "peerload: proxy on http://%s", l.Addr())
 	err = p.Serve(ctx, l)
 	cancel(nil)
+	busy.Wait()
 	<-placed
 	return err
+}
+
+// proxyDir is the directory of a proxy below the state directory: it has its copies,
+// and the socket by which peerload get finds it.
+const proxyDir = "proxy"
+
+// serveErrands lets peerload get hand to the proxy what it would else do by itself, and
+// stay for.
+func serveErrands(ctx context.Context, e *agent.Errands, dir string, busy *sync.WaitGroup) error {
+	e.ExitOf = func(err error) int { return exitCode(err, false) }
+	e.Scratch = filepath.Join(dir, "scratch")
+	if err := os.RemoveAll(e.Scratch); err != nil { // of an earlier process
+		return err
+	}
+	if err := os.MkdirAll(e.Scratch, 0o700); err != nil {
+		return err
+	}
+	return e.Serve(ctx, dir, busy)
+}
+
+// listeners get the events of a device, each in its own time: what one does not take is
+// dropped for it.
+type listeners struct {
+	mu sync.Mutex
+	to map[chan report.Event]bool
+}
+
+// waiting is how many events wait for one listener.
+const waiting = 256
+
+// take takes an event. It never blocks.
+func (l *listeners) take(e report.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.to {
+		select {
+		case c <- e:
+		default:
+		}
+	}
+}
+
+// subscribe passes every event to f until the returned function is called.
+func (l *listeners) subscribe(f func(report.Event)) (end func()) {
+	c := make(chan report.Event, waiting)
+	l.mu.Lock()
+	l.to[c] = true
+	l.mu.Unlock()
+	go func() {
+		for e := range c {
+			f(e)
+		}
+	}()
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.to, c)
+		close(c)
+	}
 }
 
 // configs reads the command line.

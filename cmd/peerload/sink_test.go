@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -333,6 +334,39 @@ func TestExecShares(t *testing.T) {
 		return err == nil && info.Size() == 140_000
 	})
 	out, code := run(t, nil, append(device("127.89.0.2/8"), "--exec", "test -s {}", "--linger", "0s")...)
+	if code != 0 || sent.Load() != 1 || !strings.Contains(out, "140 kB from peers") {
+		t.Errorf("%d, sent %d times: %s", code, sent.Load(), out)
+	}
+}
+
+// TestExecByProxy: where the device's proxy runs, the command that fetches ends at once,
+// and the proxy serves the file: a device whose timer differs takes it from there.
+func TestExecByProxy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts several processes")
+	}
+	url, digest, sent := counted(t, strings.Repeat("a file ", 20_000))
+	port, state := freeUDP(t), t.TempDir()
+	proxy := command(nil, "proxy", "--listen", "127.0.0.1:0", "--state", state, "--port", port, "--address",
+		"127.90.0.1/8")
+	said, err := proxy.StderrPipe()
+	if err == nil {
+		err = proxy.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = proxy.Process.Kill(); _ = proxy.Wait() }()
+	if line, err := bufio.NewReader(said).ReadString('\n'); err != nil || !strings.Contains(line, "proxy on ") {
+		t.Fatal(line, err)
+	}
+	// One after the other, and the first one's process has ended.
+	out, code := run(t, nil, "get", url, "--sha256", digest, "--state", state, "--exec", "test -s {}")
+	if code != 0 || !strings.Contains(out, "140 kB from") {
+		t.Fatalf("%d: %s", code, out)
+	}
+	out, code = run(t, nil, "get", url, "--sha256", digest, "--state", t.TempDir(), "--port", port, "--address",
+		"127.90.0.2/8", "--exec", "test -s {}", "--linger", "0s")
 	if code != 0 || sent.Load() != 1 || !strings.Contains(out, "140 kB from peers") {
 		t.Errorf("%d, sent %d times: %s", code, sent.Load(), out)
 	}

@@ -34,11 +34,7 @@ func (d *Daemon) listeners(busy *sync.WaitGroup) []listener {
 	socket := filepath.Join(c.State, SocketName)
 	all := []listener{{"socket", func() (net.Listener, error) { return listenPrivate(socket) },
 		func(ctx context.Context, l net.Listener) {
-			busy.Go(func() { accept(ctx, bound(l), busy, d.serveProgram) })
-			busy.Go(func() {
-				<-ctx.Done()
-				_ = l.Close()
-			})
+			d.errands().serveAt(ctx, l, busy)
 		}}}
 	for name, at := range map[string]struct {
 		address string

@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -132,11 +133,30 @@ func readReplies(from io.Reader, each func(Reply)) error {
 	return errors.Join(errors.New("the agent ended in the middle of its answer"), lines.Err())
 }
 
+// Errands does for other programs of this device what they would else do by
+// themselves: one place on the subnet serves them all. The daemon does; so does a proxy
+// where no daemon runs. Device, Events and ExitOf are required.
+type Errands struct {
+	// Device returns the device as a peer of its subnet, nil while it shares nothing.
+	Device func() *engine.Device
+	// Events passes what happens to f until the returned function is called.
+	Events func(f func(report.Event)) (end func())
+	// ExitOf is the exit status for an error.
+	ExitOf func(error) int
+	// Scratch is a directory for what is not part of a load; it is there.
+	Scratch string
+	// Moved is told of files that were fetched, before they are closed. nil: nobody is.
+	Moved func(files []*engine.File)
+	// Other answers what is no "get", and reports whether it knows it. nil: nothing.
+	Other func(r Request) (Reply, bool)
+}
+
 // session is one program connected to the socket.
 type session struct {
-	out    *json.Encoder
-	conn   net.Conn
-	daemon *Daemon
+	e    *Errands
+	conn net.Conn
+	mu   sync.Mutex // events come while an answer is given
+	out  *json.Encoder
 }
 
 // requestTime is how long a program may take to send its request, replyTime how
@@ -148,6 +168,8 @@ const (
 
 // reply sends one line to the program.
 func (s *session) reply(p Reply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	_ = s.conn.SetWriteDeadline(time.Now().Add(replyTime))
 	_ = s.out.Encode(p)
 }
@@ -162,9 +184,51 @@ func readRequest(from io.Reader) (r Request, err error) {
 	return r, err
 }
 
+// Serve does errands for the programs that connect to the socket of a directory, until
+// ctx ends. It returns once the socket is there; busy waits for the end.
+func (e *Errands) Serve(ctx context.Context, dir string, busy *sync.WaitGroup) error {
+	l, err := listenPrivate(filepath.Join(dir, SocketName))
+	if err != nil {
+		return err
+	}
+	e.serveAt(ctx, l, busy)
+	return nil
+}
+
+// serveAt is Serve for a listener that is open.
+func (e *Errands) serveAt(ctx context.Context, l net.Listener, busy *sync.WaitGroup) {
+	busy.Go(func() { accept(ctx, bound(l), busy, e.serveProgram) })
+	busy.Go(func() {
+		<-ctx.Done()
+		_ = l.Close()
+	})
+}
+
+// errands are those of the daemon.
+func (d *Daemon) errands() *Errands {
+	return &Errands{Device: d.peer, Events: d.sink.subscribe, ExitOf: d.exitOf,
+		Scratch: filepath.Join(d.conf.get().State, scratchName), Moved: d.movedFiles, Other: d.other}
+}
+
+// other does what programs ask the daemon alone for.
+func (d *Daemon) other(r Request) (p Reply, known bool) {
+	switch r.Op {
+	case "status":
+		st := d.Status()
+		p.Device = &st
+	case "check-in":
+		d.Wake()
+	case "yield":
+		d.place.yields.Say(r.Yield)
+	default:
+		return p, false
+	}
+	return p, true
+}
+
 // serveProgram answers the one request of a program.
-func (d *Daemon) serveProgram(ctx context.Context, c net.Conn) {
-	s := &session{json.NewEncoder(c), c, d}
+func (e *Errands) serveProgram(ctx context.Context, c net.Conn) {
+	s := &session{e: e, conn: c, out: json.NewEncoder(c)}
 	if !sameUser(c) {
 		s.reply(Reply{Declined: "the agent runs for another user", End: true})
 		return
@@ -177,15 +241,6 @@ func (d *Daemon) serveProgram(ctx context.Context, c net.Conn) {
 	}
 	_ = c.SetReadDeadline(time.Time{})
 	switch {
-	case r.Op == "status":
-		st := d.Status()
-		s.reply(Reply{Device: &st, End: true})
-	case r.Op == "check-in":
-		d.Wake()
-		s.reply(Reply{End: true})
-	case r.Op == "yield":
-		d.place.yields.Say(r.Yield)
-		s.reply(Reply{End: true})
 	case r.Op == "get" && r.Get != nil:
 		asked, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -195,7 +250,14 @@ func (d *Daemon) serveProgram(ctx context.Context, c net.Conn) {
 		}()
 		s.get(ctx, asked, r.Get)
 	default:
-		s.reply(Reply{Declined: "this agent does not know " + r.Op, End: true})
+		p := Reply{Declined: "this program does not know " + r.Op}
+		if e.Other != nil {
+			if answer, known := e.Other(r); known {
+				p = answer
+			}
+		}
+		p.End = true
+		s.reply(p)
 	}
 }
 
@@ -218,12 +280,12 @@ func sameUser(c net.Conn) bool {
 // get fetches for another program, which goes when ctx ends; the daemon goes on until
 // all ends.
 func (s *session) get(all, ctx context.Context, r *GetRequest) {
-	i := s.daemon.place.current()
-	if i == nil || !i.key.sharing {
+	dev := s.e.Device()
+	if dev == nil {
 		s.reply(Reply{Declined: "this device does not share by its settings", End: true})
 		return
 	}
-	end := s.daemon.sink.subscribe(func(e report.Event) {
+	end := s.e.Events(func(e report.Event) {
 		if r.about(e) {
 			s.reply(Reply{Event: &e})
 		}
@@ -231,32 +293,32 @@ func (s *session) get(all, ctx context.Context, r *GetRequest) {
 	defer end()
 	if !r.proved() {
 		s.reply(Reply{Error: errRequest.Error() + ": one of sha256, trust and unsigned says which bytes are right",
-			Reason: reason.Refused, Exit: s.daemon.exitOf(errRequest), End: true})
+			Reason: reason.Refused, Exit: s.e.ExitOf(errRequest), End: true})
 		return
 	}
 	fetch := s.getFiles
 	if r.Load {
 		fetch = s.getLoad
 	}
-	g, err := fetch(ctx, i, r)
-	defer s.daemon.letGo(g)
+	g, err := fetch(ctx, dev, r)
+	defer s.e.letGo(g)
 	switch {
 	case errors.Is(err, engine.ErrTwice):
 		s.reply(Reply{Declined: err.Error(), End: true})
-	case err != nil && ctx.Err() == nil && i.left():
+	case err != nil && ctx.Err() == nil && s.e.Device() != dev:
 		s.reply(Reply{Declined: "the settings of this device changed meanwhile", End: true})
 	case err != nil:
-		s.reply(Reply{Error: err.Error(), Reason: failure.Reason(err), Exit: s.daemon.exitOf(err), End: true})
+		s.reply(Reply{Error: err.Error(), Reason: failure.Reason(err), Exit: s.e.ExitOf(err), End: true})
 	default:
 		if !r.Stay {
-			s.linger(ctx, i, g.files, r.Linger)
+			s.linger(ctx, dev, g.files, r.Linger)
 		}
 		for _, f := range g.finals() {
 			s.reply(Reply{Final: f})
 		}
 		s.reply(Reply{End: true})
 		if r.Stay {
-			s.linger(all, i, g.files, r.Linger)
+			s.linger(all, dev, g.files, r.Linger)
 		}
 	}
 }
@@ -288,9 +350,9 @@ func (r *GetRequest) about(e report.Event) bool {
 }
 
 // linger serves what was fetched for those that wait for it.
-func (s *session) linger(ctx context.Context, i *instance, files []*engine.File, d time.Duration) {
+func (s *session) linger(ctx context.Context, dev *engine.Device, files []*engine.File, d time.Duration) {
 	if d < 0 {
-		i.dev.Linger(ctx, files, time.Minute)
+		dev.Linger(ctx, files, time.Minute)
 		return
 	}
 	timer := time.NewTimer(d)
@@ -309,20 +371,27 @@ type got struct {
 }
 
 // letGo closes the files fetched for another program.
-func (d *Daemon) letGo(g got) {
-	var t traffic
-	for _, f := range g.files {
-		t.add(f.Final())
+func (e *Errands) letGo(g got) {
+	if e.Moved != nil {
+		e.Moved(g.files)
 	}
-	d.place.moved(t)
 	if g.close != nil {
 		g.close()
 	}
 }
 
+// movedFiles counts what was fetched for other programs.
+func (d *Daemon) movedFiles(files []*engine.File) {
+	var t traffic
+	for _, f := range files {
+		t.add(f.Final())
+	}
+	d.place.moved(t)
+}
+
 var errRequest = errors.New("the request contradicts itself")
 
-func (s *session) getFiles(ctx context.Context, i *instance, r *GetRequest) (g got, err error) {
+func (s *session) getFiles(ctx context.Context, dev *engine.Device, r *GetRequest) (g got, err error) {
 	digest := slot.ExpectAny()
 	if r.SHA256 != "" {
 		d, err := load.ParseDigest(r.SHA256)
@@ -350,7 +419,7 @@ func (s *session) getFiles(ctx context.Context, i *instance, r *GetRequest) (g g
 		if err != nil {
 			return g, err
 		}
-		f, err := i.dev.Fetch(engine.Spec{Name: path.Base(sources[0].Path), Model: r.Model,
+		f, err := dev.Fetch(engine.Spec{Name: path.Base(sources[0].Path), Model: r.Model,
 			Group: policy.Builtin().Group(r.Model), Sources: sources,
 			Target: r.Targets[n], Size: load.UnknownSize, Digest: digest, Key: sources[0].Redacted()})
 		if err != nil {
@@ -370,7 +439,7 @@ func (s *session) getFiles(ctx context.Context, i *instance, r *GetRequest) (g g
 	return g, nil
 }
 
-func (s *session) getLoad(ctx context.Context, i *instance, r *GetRequest) (got, error) {
+func (s *session) getLoad(ctx context.Context, dev *engine.Device, r *GetRequest) (got, error) {
 	if len(r.URLs) != 1 || len(r.Targets) != 1 || r.SHA256 != "" {
 		return got{}, errRequest
 	}
@@ -378,12 +447,12 @@ func (s *session) getLoad(ctx context.Context, i *instance, r *GetRequest) (got,
 	if err != nil {
 		return got{}, err
 	}
-	fetch := i.dev.FetchLoad
+	fetch := dev.FetchLoad
 	if r.Unsigned {
-		fetch = i.dev.FetchClassic
+		fetch = dev.FetchClassic
 	}
 	// Not where an upgrade to the same load has its scratch files.
-	scratch, err := os.MkdirTemp(filepath.Join(s.daemon.conf.get().State, scratchName), "get-")
+	scratch, err := os.MkdirTemp(s.e.Scratch, "get-")
 	if err != nil {
 		return got{}, err
 	}
