@@ -161,3 +161,44 @@ func TestLoadRefused(t *testing.T) {
 		t.Errorf("a directory without a publisher: %v", err)
 	}
 }
+
+// TestStreaming: RAUC streams a bundle by requests of its own kind: the first four bytes,
+// which must come as a part that tells the whole size, the size of the signature in the
+// last eight, the signature before it, then what its block device is asked for, in any
+// order and several at a time. With a signed table each comes when it is here; one copy
+// crosses the line.
+func TestStreaming(t *testing.T) {
+	p := newPublisher(t, content(30*load.MinChunkSize+1234, 44))
+	h := newHosts(t, 1, p.URL+"/** trust="+p.trust+" sidecar=fw.load")[0]
+	size := len(p.content)
+	part := func(from, to int) error {
+		resp, got, err := get(http.DefaultClient, "GET", h.mirror(p.app), "Range", fmt.Sprintf("bytes=%d-%d", from, to),
+			"User-Agent", "rauc/1.8")
+		if err == nil && (resp.StatusCode != http.StatusPartialContent || !bytes.Equal(got, p.content[from:to+1]) ||
+			resp.Header.Get("Content-Range") != fmt.Sprintf("bytes %d-%d/%d", from, to, size)) {
+			err = fmt.Errorf("%s, %s, %d bytes", resp.Status, resp.Header.Get("Content-Range"), len(got))
+		}
+		return err
+	}
+	const signature, block, flight = 1700, 32 << 10, 8
+	for _, at := range [][2]int{{0, 3}, {size - 8, size - 1}, {size - 8 - signature, size - 9}} {
+		if err := part(at[0], at[1]); err != nil {
+			t.Fatalf("%d to %d: %v", at[0], at[1], err)
+		}
+	}
+	var wg sync.WaitGroup
+	for lane := range flight {
+		wg.Go(func() {
+			for i := lane; i*block < size; i += flight {
+				from := (size/block - i) * block // from the end, where the tree of hashes is
+				if err := part(from, min(from+block, size)-1); err != nil {
+					t.Errorf("%d: %v", from, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := p.sent.Load(); n > int64(size) {
+		t.Errorf("the server sent %d bytes of %d", n, size)
+	}
+}
