@@ -114,7 +114,7 @@ if [ -n "$full" ]; then
 	step "the device's page in a browser" env PEERLOAD_FULL=1 go test ./internal/device/agent -run PageLooks
 	step "other people's updaters" env PEERLOAD_FULL=1 go test -timeout 15m ./internal/lab/updaters
 	step 'a release, compiled twice' env PEERLOAD_FULL=1 go test -timeout 20m ./internal/release ./internal/programs
-	step 'packages, installed in a Debian' env PEERLOAD_FULL=1 go test -timeout 30m ./internal/packaging -run TestDebian
+	step 'packages, installed in a Debian and by rpm' env PEERLOAD_FULL=1 go test -timeout 30m ./internal/packaging
 	step 'image and its examples' go -C packaging/containers test -timeout 15m ./...
 	step 'random sites, 20,000' go run ./cmd/peerload-lab sim --seed 10001 --runs 20000
 	step 'random upgrades, 100,000' env PEERLOAD_UPGRADE_RUNS=100000 go test -timeout 30m ./internal/device/upgrade -run RandomDevices

@@ -87,6 +87,7 @@ missing() {
 	have lintian || echo lintian
 	have debootstrap || echo debootstrap
 	have rpm || echo rpm
+	have busybox || echo busybox
 }
 
 # What is to be unpacked into the directory.

@@ -20,7 +20,9 @@ import (
 	"github.com/peerload/peerload/internal/programs"
 )
 
-const maintainer = "Peerload maintainers <peerload@users.noreply.github.com>"
+// maintainer is who answers for a package. Nobody does yet: the address is of a name that
+// is reserved for examples (RFC 2606). Whoever gives packages out says -maintainer.
+const maintainer = "Peerload maintainers <maintainers@peerload.example>"
 
 // builder makes the files of one call.
 type builder struct {
@@ -128,7 +130,7 @@ func (b *builder) description(p product, at platform, f format, files []file) ma
 	}
 	d := map[string]any{
 		"name": p.name, "arch": at.nfpm, "platform": "linux", "version": b.version, "section": "net",
-		"priority": "optional", "maintainer": maintainer, "homepage": "https://github.com/peerload/peerload",
+		"priority": "optional", "maintainer": b.maintainer, "homepage": "https://github.com/peerload/peerload",
 		"license": "Apache-2.0", "description": p.short + "\n" + p.long, "mtime": b.date.Format(time.RFC3339),
 		"contents": contents, "disable_globbing": true,
 		"deb": map[string]any{"compression": "xz"},
@@ -190,7 +192,7 @@ func (b *builder) stage(ctx context.Context, p product, at platform) (string, er
 func (b *builder) changelog(p product) string {
 	return fmt.Sprintf("%s (%s) unstable; urgency=medium\n\n"+
 		"  * See https://github.com/peerload/peerload/blob/main/CHANGELOG.md\n\n -- %s  %s\n",
-		p.name, strings.Replace(b.version, "-", "~", 1), maintainer, b.date.Format(time.RFC1123Z))
+		p.name, strings.Replace(b.version, "-", "~", 1), b.maintainer, b.date.Format(time.RFC1123Z))
 }
 
 // program returns where a program is, and builds it unless the caller has.

@@ -148,11 +148,27 @@ func unzip(t *testing.T, b []byte) []byte {
 // TestOpenWrt: the options of UCI become the agent's, and an agent that nobody has
 // enabled does not start.
 func TestOpenWrt(t *testing.T) {
+	for _, shell := range shells() {
+		t.Run(shell[0], func(t *testing.T) { startOpenWrt(t, shell) })
+	}
+}
+
+// shells are those with which scripts are tried: that of this system and, where it is
+// installed, BusyBox's, which OpenWrt and Alpine have.
+func shells() [][]string {
+	all := [][]string{{"/bin/sh"}}
+	if path, err := exec.LookPath("busybox"); err == nil {
+		all = append(all, []string{path, "ash"})
+	}
+	return all
+}
+
+func startOpenWrt(t *testing.T, shell []string) {
 	start := func(options string) string {
 		t.Helper()
 		script := read(t, "internal/packaging/testdata/openwrt.sh") + options + "\n" + strings.Join(strings.Split(read(t,
 			"packaging/device/openwrt/peerload.init"), "\n")[1:], "\n") + "\nstart_service\n"
-		out, err := exec.Command("/bin/sh", "-ec", script).CombinedOutput()
+		out, err := exec.Command(shell[0], append(shell[1:len(shell):len(shell)], "-ec", script)...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}

@@ -41,11 +41,16 @@ type options struct {
 	programs string // directory of programs that are built already; "": build them
 	keep     string // where to keep the programs that were built; "": nowhere
 	only     *regexp.Regexp
+	// maintainer is a name and an address, as in "A B <a@b.org>".
+	maintainer string
 }
 
 // version is what each format can have as it is: three numbers, and perhaps what
 // comes before them.
 var versionForm = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.]+)?$`)
+
+// maintainerForm is how packages write a person.
+var maintainerForm = regexp.MustCompile(`^[^<>@\n]*[^<>@\s] <[^<>@\s]+@[^<>@\s]+>$`)
 
 // run does what the command line asks for.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -64,6 +69,7 @@ func parseOptions(ctx context.Context, args []string, stderr io.Writer) (o optio
 	flags.StringVar(&o.programs, "programs", "",
 		"directory with the programs as GOOS_GOARCH/NAME, such as linux_arm/peerload; none: build them")
 	flags.StringVar(&o.keep, "keep", "", "directory for the programs that are built, as -programs reads them")
+	flags.StringVar(&o.maintainer, "maintainer", maintainer, "`name and address` of who answers for the packages")
 	only := flags.String("only", "", "regular expression: build only the files whose names match")
 	date := flags.String("date", "", "date of all files, as in 2026-01-02T15:04:05Z (default: that of the commit)")
 	if err := flags.Parse(args); err != nil {
@@ -76,6 +82,8 @@ func parseOptions(ctx context.Context, args []string, stderr io.Writer) (o optio
 		return o, fmt.Errorf("-version is three numbers, such as 0.1.0 or 0.2.0-rc.1, not %q", o.version)
 	case o.programs != "" && o.keep != "":
 		return o, errors.New("give -programs or -keep, not both: what is built already is kept already")
+	case !maintainerForm.MatchString(o.maintainer):
+		return o, fmt.Errorf("-maintainer is a name and an address, such as \"A B <a@b.org>\", not %q", o.maintainer)
 	case o.out == "":
 		return o, errors.New("-out is missing: name a directory for the packages")
 	}

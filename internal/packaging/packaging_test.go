@@ -155,7 +155,7 @@ func analyze(t *testing.T) string {
 	return program
 }
 
-// TestScripts: the shell reads every script.
+// TestScripts: each shell reads every script.
 func TestScripts(t *testing.T) {
 	for _, p := range products() {
 		var all []string
@@ -170,8 +170,11 @@ func TestScripts(t *testing.T) {
 			}
 		}
 		for _, s := range all {
-			if out, err := exec.Command("/bin/sh", "-n", filepath.Join(root, s)).CombinedOutput(); err != nil {
-				t.Errorf("%s: %v\n%s", s, err, out)
+			for _, shell := range shells() {
+				args := append(shell[1:len(shell):len(shell)], "-n", filepath.Join(root, s))
+				if out, err := exec.Command(shell[0], args...).CombinedOutput(); err != nil {
+					t.Errorf("%s, %s: %v\n%s", shell, s, err, out)
+				}
 			}
 		}
 	}
@@ -190,6 +193,7 @@ func TestOptions(t *testing.T) {
 		{[]string{"-version", "0.1.0", "-out", "x", "-only", "("}, "-only"},
 		{[]string{"-version", "0.1.0", "-out", "x", "-programs", "a", "-keep", "b"}, "not both"},
 		{[]string{"-version", "0.1.0", "-out", "x", "-date", "today"}, "-date"},
+		{[]string{"-version", "0.1.0", "-out", "x", "-maintainer", "a@b.org"}, "-maintainer"},
 	} {
 		if _, err := parseOptions(t.Context(), c.args, io.Discard); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%v: %v, want %q", c.args, err, c.says)

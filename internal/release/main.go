@@ -38,6 +38,7 @@ func main() { tool.Main("release", run) }
 // options are what the command line says.
 type options struct {
 	out, commit, key string
+	maintainer       string // of the packages; "": as packaging has it
 	untagged         bool
 	some             bool // not all platforms
 	targets          []programs.Target
@@ -104,6 +105,7 @@ func parseOptions(args []string, stderr io.Writer) (o options, err error) {
 	flags.StringVar(&o.commit, "commit", "HEAD", "`commit` or tag to build")
 	flags.StringVar(&o.key, "key", "", "`file` with the private key, Ed25519 in PEM form; none: do not sign")
 	flags.BoolVar(&o.untagged, "untagged", false, "build also a commit that has no tag of a version, to try it")
+	flags.StringVar(&o.maintainer, "maintainer", "", "`name and address` of who answers for the packages")
 	only := flags.String("only", "",
 		"try these `platforms` only, such as linux/arm,linux/mipsle, and make archives instead of packages")
 	if err := flags.Parse(args); err != nil {

@@ -29,8 +29,12 @@ var archived = []string{"CHANGELOG.md", "LICENSE", "README.md"}
 // archive of each program.
 func (s source) pack(ctx context.Context, o options, built string) error {
 	if !o.some {
-		return programs.Command(ctx, s.dir, nil, "go", "run", "./internal/packaging", "-version", s.version,
-			"-date", s.date.Format(time.RFC3339), "-programs", built, "-out", o.out)
+		args := []string{"run", "./internal/packaging", "-version", s.version, "-date", s.date.Format(time.RFC3339),
+			"-programs", built, "-out", o.out}
+		if o.maintainer != "" {
+			args = append(args, "-maintainer", o.maintainer)
+		}
+		return programs.Command(ctx, s.dir, nil, "go", args...)
 	}
 	for _, t := range o.targets {
 		for _, p := range t.Programs {
