@@ -19,6 +19,10 @@ import (
 
 	"github.com/vishvananda/netns"
 
+	"github.com/peerload/peerload/internal/device/agent"
+	"github.com/peerload/peerload/internal/device/doctor"
+	"github.com/peerload/peerload/internal/testkit/filesystem"
+	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
@@ -524,4 +528,17 @@ func TestDoctorFinds(t *testing.T) {
 	w.do("ip -n SERVER link set s0 down")
 	w.link("eth0", "state DOWN")
 	has(doctor(nil, "--server", "10.78.0.1"), "fail  interface eth0 has no carrier")
+}
+
+// TestDoctorDisk: a disk on which no load has room is found, and what cannot be written.
+func TestDoctorDisk(t *testing.T) {
+	has := func(dir string, verdict doctor.Verdict, what string) {
+		t.Helper()
+		got := checkState(t.Context(), agent.Config{State: dir})
+		if len(got) != 1 || got[0].Verdict != verdict || !strings.Contains(got[0].What.EN, what) {
+			t.Errorf("%+v, want %s %q", got, verdict, what)
+		}
+	}
+	has("/dev/null/state", doctor.Fail, "state directory")
+	has(filesystem.SmallTmpfs(8<<20).Mount(t, foreign.Program), doctor.Warn, "left")
 }
