@@ -190,6 +190,7 @@ func TestBudgetTFTP(t *testing.T) {
 // TestPieces: the transfers of one download have one permit together, and keep it for
 // the next piece; those of another download, of another device, or too many of one, do
 // not share it.
+// Time is that of a synctest bubble: what sleeps in it waits for nothing.
 func TestPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(Budget{Transfers: 1})
