@@ -175,7 +175,7 @@ func bulkJobs() map[string]call {
 			if filled {
 				note = "n"
 			}
-			return c.PutTemplate(ctx, anyName, note, arg[client.DeviceChange](filled))
+			return c.PutTemplate(ctx, anyName, note, arg[client.DeviceChange](filled), version(filled))
 		},
 		"delete-template": func(ctx context.Context, c conn, _ bool) (any, error) {
 			return nil, c.DeleteTemplate(ctx, anyName)

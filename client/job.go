@@ -40,6 +40,9 @@ type JobRequest struct {
 	JobOptions
 	// At is when the job begins; zero for at once.
 	At time.Time `json:"at,omitzero"`
+	// Shown is that of a plan: if the job would be about other devices by now, or say
+	// something else to them, it fails with Conflict. "" looks at nothing.
+	Shown string `json:"shown,omitempty"`
 }
 
 // JobCounts count the rows of a job by what became of them.
@@ -118,6 +121,8 @@ type JobPlan struct {
 	Name   string    `json:"name"`
 	Counts JobCounts `json:"counts"`
 	Rows   []JobRow  `json:"rows"`
+	// Shown stands for what is shown: see JobRequest.
+	Shown string `json:"shown"`
 }
 
 // Template are values for the devices of a table that says nothing else.
@@ -179,13 +184,15 @@ func (c *Client) ExportDevices(ctx context.Context, q JobQuery, format string) (
 	return out, err
 }
 
-// PutTemplate makes a template, or replaces the one of its name.
-func (c *Client) PutTemplate(ctx context.Context, name, note string, change DeviceChange) (t Template, err error) {
+// PutTemplate makes a template, or replaces the one of its name, if that has the version
+// that was read.
+func (c *Client) PutTemplate(ctx context.Context, name, note string, change DeviceChange, v Version) (t Template,
+	err error) {
 	in := struct {
 		Note   string       `json:"note,omitempty"`
 		Change DeviceChange `json:"change"`
 	}{note, change}
-	err = c.write(ctx, http.MethodPut, at("/templates", name), AnyVersion, in, &t)
+	err = c.write(ctx, http.MethodPut, at("/templates", name), v, in, &t)
 	return t, err
 }
 

@@ -324,7 +324,7 @@ A job that is cut off is carried out by the controller, or by "bulk status".` + 
 			if err != nil {
 				return err
 			}
-			if ok, err := f.agreed(conn, cmd, c, r); err != nil || !ok {
+			if ok, err := f.agreed(conn, cmd, c, &r); err != nil || !ok {
 				return err
 			}
 			j, err := c.CreateJob(cmd.Context(), r)
@@ -340,16 +340,18 @@ A job that is cut off is carried out by the controller, or by "bulk status".` + 
 	return cmd
 }
 
-// agreed says what a job would do, and asks whether to do it.
-func (f *jobFlags) agreed(conn *console.Flags, cmd *cobra.Command, c *console.Connection, r client.JobRequest) (bool,
+// agreed says what a job would do, and asks whether to do it: then it is that and nothing
+// else.
+func (f *jobFlags) agreed(conn *console.Flags, cmd *cobra.Command, c *console.Connection, r *client.JobRequest) (bool,
 	error) {
 	if f.Yes {
 		return true, nil
 	}
-	p, err := c.PlanJob(cmd.Context(), r)
+	p, err := c.PlanJob(cmd.Context(), *r)
 	if err != nil {
 		return false, err
 	}
+	r.Shown = p.Shown
 	n := p.Counts
 	if n.Refused > 0 && !r.SkipBad {
 		return false, f.planned(conn, cmd, p)
@@ -522,7 +524,7 @@ func bulkTemplate(conn *console.Flags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t, err := c.PutTemplate(cmd.Context(), args[0], note, change)
+			t, err := c.PutTemplate(cmd.Context(), args[0], note, change, client.AnyVersion)
 			if err != nil {
 				return err
 			}

@@ -433,7 +433,7 @@ func TestEveryIfMatchIsRead(t *testing.T) {
 	names := strings.NewReplacer("{fileset}", "set",
 		"{device}", one, "{profile}", "p", "{model}", "linux-arm", "{load}", "fw",
 		"{site}", "s", "{release}", "r",
-		"{user}", "viewer", "{rollout}", "up")
+		"{user}", "viewer", "{template}", "desk", "{rollout}", "up")
 	s.want(201, "POST", "/rollouts", object{"id": "up", "load": "fw", "target": object{"all": true}})
 	compared := 0
 	for path, item := range s.srv.api.OpenAPI().Paths {
@@ -449,6 +449,8 @@ func TestEveryIfMatchIsRead(t *testing.T) {
 				body = object{"release": ""}
 			case strings.HasPrefix(o.OperationID, "assign-"):
 				body = object{"load": ""}
+			case o.OperationID == "put-template":
+				body = object{"change": object{"model": "linux-arm"}}
 			case o.OperationID == "set-load-from":
 				body = object{"from": []string{}}
 			case strings.HasSuffix(o.OperationID, "-filesets"):

@@ -233,10 +233,14 @@ func (s *Server) templates() {
 	huma.Register(s.api, op(http.MethodPut, "/templates/{template}", "put-template", "Make or replace a template",
 		needDevices), func(ctx context.Context, in *struct {
 		TemplatePath
-		Body TemplateChange
-	}) (*plain[domain.Template], error) {
-		t, err := s.cfg.Jobs.PutTemplate(ctx, actor(ctx), in.Template, in.Body.Note, in.Body.Change)
-		return answer(s, ctx, t, err)
+		Changing[TemplateChange]
+	}) (*versioned[domain.Template], error) {
+		v, err := in.version()
+		if err != nil {
+			return nil, err
+		}
+		t, err := s.cfg.Jobs.PutTemplate(ctx, actor(ctx), in.Template, in.Body.Note, in.Body.Change, v)
+		return answerVersion(s, ctx, t, t.Version, v, err)
 	})
 	huma.Register(s.api, op(http.MethodDelete, "/templates/{template}", "delete-template", "Remove a template",
 		needDevices),

@@ -360,11 +360,11 @@ func TestQuery(t *testing.T) {
 // TestTemplates: a template says what rows do not.
 func TestTemplates(t *testing.T) {
 	r := newRig(t)
-	_, err := r.PutTemplate(r.ctx, r.admin, "branch phones", "", domain.DeviceChange{})
+	_, err := r.PutTemplate(r.ctx, r.admin, "branch phones", "", domain.DeviceChange{}, 0)
 	r.is(err, domain.ErrInvalid)
 	change := domain.DeviceChange{Model: ptr("7961"), Profile: ptr("Branch"), Release: ptr("9.4(2)"),
 		Settings: domain.SettingsChange{Set: policy.Values{policy.PeerSharing: "on", policy.Timing: "lan"}}}
-	_, err = r.PutTemplate(r.ctx, r.admin, "branch", "Phones of branches", change)
+	_, err = r.PutTemplate(r.ctx, r.admin, "branch", "Phones of branches", change, domain.Unwritten)
 	r.ok(err)
 	q := csv("device,model,load,timing", "000000000001,,,", "000000000002,7941,SIP41,-")
 	q.Template, q.Set.Site = "branch", ptr("Kyoto")
@@ -382,10 +382,52 @@ func TestTemplates(t *testing.T) {
 	}
 	l, err := r.Templates(r.ctx, r.admin, domain.Page{})
 	if r.ok(err); len(l.Items) != 1 || l.Items[0].Note != "Phones of branches" {
-		t.Errorf("%+v", l)
+		t.Fatalf("%+v", l)
+	}
+	// Of two editors the slower one writes nothing.
+	read := l.Items[0].Version
+	_, err = r.PutTemplate(r.ctx, r.admin, "branch", "of the first", change, read)
+	r.ok(err)
+	for _, old := range []int64{read, domain.Unwritten} {
+		_, err = r.PutTemplate(r.ctx, r.admin, "branch", "of the second", change, old)
+		r.is(err, domain.ErrConflict)
+	}
+	if l, err = r.Templates(r.ctx, r.admin, domain.Page{}); l.Items[0].Note != "of the first" {
+		t.Errorf("%+v, %v", l, err)
 	}
 	r.ok(r.DeleteTemplate(r.ctx, r.admin, "branch"))
 	r.is(r.DeleteTemplate(r.ctx, r.admin, "branch"), domain.ErrNotFound)
 	_, err = r.Create(r.ctx, r.admin, q)
 	r.is(err, domain.ErrNotFound)
+}
+
+// TestAsShown: a job about other devices than its plan has shown is refused, and says how
+// many they are; so is one whose template says something else by now.
+func TestAsShown(t *testing.T) {
+	r := newRig(t)
+	q := csv("device,model,site", "000000000001,7961,Kyoto", "000000000002,7961,Kyoto")
+	q.Create = true
+	r.run(q)
+	ask := bulk.Request{Query: &bulk.Query{Site: "Kyoto"}, Set: domain.DeviceChange{Description: ptr("Lobby")}}
+	p, err := r.Plan(r.ctx, r.admin, ask)
+	r.ok(err)
+	ask.Shown = p.Shown
+	third := csv("device,model,site", "000000000003,7961,Kyoto")
+	third.Create = true
+	r.run(third)
+	_, err = r.Create(r.ctx, r.admin, ask)
+	if r.is(err, domain.ErrConflict); !strings.Contains(err.Error(), "3 devices now, not about the 2") {
+		t.Error(err)
+	}
+	p, err = r.Plan(r.ctx, r.admin, ask)
+	r.ok(err)
+	ask.Shown = p.Shown
+	_, err = r.PutTemplate(r.ctx, r.admin, "branch", "", domain.DeviceChange{Profile: ptr("Branch")}, 0)
+	r.ok(err)
+	other := ask
+	other.Template = "branch"
+	_, err = r.Create(r.ctx, r.admin, other)
+	r.is(err, domain.ErrConflict)
+	_, err = r.Create(r.ctx, r.admin, ask)
+	r.ok(err)
 }

@@ -54,7 +54,7 @@ func TestRealm(t *testing.T) {
 		finish(j.ID)
 		realmsuite.Add(f.Samples, j.ID)
 	}
-	if _, err := s.PutTemplate(ctx, f.Admin, "desks", "", mine); err != nil {
+	if _, err := s.PutTemplate(ctx, f.Admin, "desks", "", mine, 0); err != nil {
 		t.Fatal(err)
 	}
 	realmsuite.Add(f.Samples, bulk.Query{}, bulk.Query{Site: realmsuite.Osaka}, bulk.Query{Text: realmsuite.Outside})

@@ -2,6 +2,8 @@ package bulk
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -50,6 +52,30 @@ type Request struct {
 	domain.JobOptions
 	// At is when the job begins; zero for at once.
 	At time.Time `json:"at,omitzero"`
+	// Shown is what a plan of it has returned: if the job would say something else to
+	// devices by now, or to others, it is refused. "" looks at nothing.
+	Shown string `json:"shown,omitempty" maxLength:"64"`
+}
+
+// shownOf stands for the devices of rows, and for what is said to each.
+func shownOf(rows []domain.JobRow) string {
+	sum := sha256.New()
+	out := json.NewEncoder(sum)
+	for _, r := range rows {
+		_ = out.Encode(r.Device) // a hash takes everything, and the rows are data
+		_ = out.Encode(r.Change)
+	}
+	return fmt.Sprintf("%d-%x", len(rows), sum.Sum(nil)[:16])
+}
+
+// asShown is an error if rows are not those that were shown.
+func (r Request) asShown(rows []domain.JobRow) error {
+	if r.Shown == "" || r.Shown == shownOf(rows) {
+		return nil
+	}
+	was, _, _ := strings.Cut(r.Shown, "-")
+	return fmt.Errorf("%w: the job is about %d devices now, not about the %.10s that were shown, or says something "+
+		"else to them: look at its plan again", domain.ErrConflict, len(rows), was)
 }
 
 func invalid(format string, args ...any) error {

@@ -84,6 +84,8 @@ type Plan struct {
 	Counts domain.JobCounts `json:"counts"`
 	// Rows in the order of the table, each with what would become of it.
 	Rows []domain.JobRow `json:"rows"`
+	// Shown stands for what is shown here: see Request.
+	Shown string `json:"shown"`
 }
 
 // Plan says what would become of each row if the job ran now. It changes nothing.
@@ -100,6 +102,7 @@ func (s *Service) Plan(ctx context.Context, a domain.Actor, r Request) (p Plan, 
 		if p.Rows, err = r.rows(ctx, desk); err != nil {
 			return err
 		}
+		p.Shown = shownOf(p.Rows)
 		for part := range slices.Chunk(p.Rows, stepRows) {
 			if _, _, err := verdicts(ctx, desk, part, r.JobOptions); err != nil {
 				return err
@@ -131,6 +134,9 @@ func (s *Service) Create(ctx context.Context, a domain.Actor, r Request) (j doma
 			return err
 		}
 		rows, err := r.rows(ctx, desk)
+		if err == nil {
+			err = r.asShown(rows)
+		}
 		if err != nil {
 			return err
 		}

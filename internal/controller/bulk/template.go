@@ -13,9 +13,10 @@ import (
 const maxNote = 500
 
 // PutTemplate makes a template, or replaces the one of its name. What it says is
-// judged for each device that gets it.
-func (s *Service) PutTemplate(ctx context.Context, a domain.Actor, name, note string,
-	change domain.DeviceChange) (t domain.Template, err error) {
+// judged for each device that gets it. version is the one that was read: 0 for any,
+// domain.Unwritten if there was none.
+func (s *Service) PutTemplate(ctx context.Context, a domain.Actor, name, note string, change domain.DeviceChange,
+	version int64) (t domain.Template, err error) {
 	if err := a.Check(domain.ScopeDevices); err != nil {
 		return t, err
 	}
@@ -41,6 +42,9 @@ func (s *Service) PutTemplate(ctx context.Context, a domain.Actor, name, note st
 		}
 		if t, err = tx.Templates().Get(ctx, name); err != nil && !errors.Is(err, domain.ErrNotFound) {
 			return err
+		}
+		if version != 0 && version != t.Version && (version != domain.Unwritten || t.Version != 0) {
+			return fmt.Errorf("%w: template %q has another version by now", domain.ErrConflict, name)
 		}
 		t.Name, t.Note, t.Change, t.Changed = name, note, change, s.now()
 		if t.Created.IsZero() {

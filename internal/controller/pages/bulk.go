@@ -3,6 +3,7 @@ package pages
 import (
 	"cmp"
 	"encoding/base64"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -70,6 +71,8 @@ type tablePlan struct {
 	Hidden map[string]string
 	// More counts the rows that are not shown.
 	More int
+	// Else is why the plan is shown again: it is another one by now.
+	Else string
 }
 
 // Back is where whoever does not want the plan goes.
@@ -86,10 +89,14 @@ func (p tablePlan) Wrong() bool {
 }
 
 // jobRequest is what the form says of a table.
-func jobRequest(v *frame.Visit, name string, b []byte) client.JobRequest {
+func jobRequest(v *frame.Visit, name string, b []byte) (r client.JobRequest, err error) {
+	at, ok := frame.Moment(v.Form("at"))
+	if v.Form("at") != "" && !ok {
+		return r, frame.WrongField("at", v.T("Write a date and a time."))
+	}
 	on := func(name string) bool { return v.R.PostFormValue(name) != "" }
-	return client.JobRequest{Name: name, Table: b, Template: v.Form("template"),
-		JobOptions: client.JobOptions{Create: on("create"), SkipBad: on("skip_bad"), AnyModel: on("any_model")}}
+	return client.JobRequest{Name: name, Table: b, Template: v.Form("template"), At: at,
+		JobOptions: client.JobOptions{Create: on("create"), SkipBad: on("skip_bad"), AnyModel: on("any_model")}}, nil
 }
 
 // planBulk says what would become of each line of a table.
@@ -102,7 +109,11 @@ func planBulk(v *frame.Visit) error {
 		v.Status(422)
 		return showBulk(v, &frame.Problem{Title: v.T("Choose a table: a CSV or xlsx file with a line for each device.")})
 	}
-	plan, err := v.API.PlanJob(v.Context(), jobRequest(v, name, b))
+	var plan client.JobPlan
+	r, err := jobRequest(v, name, b)
+	if err == nil {
+		plan, err = v.API.PlanJob(v.Context(), r)
+	}
 	if problem, ok := v.Wrong(err); ok {
 		v.Status(problem.Status)
 		return showBulk(v, &problem)
@@ -111,7 +122,7 @@ func planBulk(v *frame.Visit) error {
 		return err
 	}
 	return showPlan(v, tablePlan{JobPlan: plan, File: name, Table: base64.StdEncoding.EncodeToString(b),
-		Hidden: map[string]string{"file": name, "template": v.Form("template")}})
+		Hidden: map[string]string{"file": name, "template": v.Form("template"), "at": v.Form("at"), "shown": plan.Shown}})
 }
 
 // showPlan shows what a job would do, and asks before it is made.
@@ -151,9 +162,16 @@ func runBulk(v *frame.Visit) error {
 		if !ok {
 			return frame.WrongField("table", "the form is damaged: bring the table again")
 		}
-		r = jobRequest(v, v.Form("file"), b)
+		var err error
+		if r, err = jobRequest(v, v.Form("file"), b); err != nil {
+			return err
+		}
 	}
+	r.Shown = v.Form("shown")
 	j, err := v.API.CreateJob(v.Context(), r)
+	if errors.Is(err, client.Conflict) {
+		return planAgain(v, r, err)
+	}
 	if problem, ok := v.Wrong(err); ok {
 		v.Status(problem.Status)
 		return showBulk(v, &problem)
@@ -162,6 +180,24 @@ func runBulk(v *frame.Visit) error {
 		return err
 	}
 	return v.Go(frame.At("bulk", j.ID))
+}
+
+// planAgain shows the plan of a job that would change something else by now than was
+// shown.
+func planAgain(v *frame.Visit, r client.JobRequest, why error) error {
+	plan, err := v.API.PlanJob(v.Context(), r)
+	if err != nil {
+		return err
+	}
+	p := tablePlan{JobPlan: plan, File: plan.Name, Table: v.Form("table"), Hidden: map[string]string{}}
+	for name := range v.R.PostForm {
+		if name != "csrf" && name != "table" && !slices.Contains(bulkOptions, name) {
+			p.Hidden[name] = v.R.PostFormValue(name)
+		}
+	}
+	p.Hidden["shown"], p.Else = plan.Shown, why.Error()
+	v.Status(http.StatusConflict)
+	return showPlan(v, p)
 }
 
 // jobPage is a bulk change and how far it is.
@@ -304,7 +340,9 @@ var findNames = []string{"text", "model", "site", "profile"}
 
 // queryRequest is what a form says of the devices that a query finds.
 func queryRequest(v *frame.Visit) (r client.JobRequest, err error) {
-	r = jobRequest(v, v.Form("name"), nil)
+	if r, err = jobRequest(v, v.Form("name"), nil); err != nil {
+		return r, err
+	}
 	r.Query = &client.JobQuery{Text: v.Form("text"), Model: v.Form("model"), Site: v.Form("site"),
 		Profile: v.Form("profile")}
 	r.Set, err = setOf(v)
@@ -332,6 +370,8 @@ func bulkQuery(v *frame.Visit) error {
 	f.Fields = append(f.Fields, frame.Field{Name: "text", Label: v.T("Whose name or description has"),
 		Value: v.Query("text")})
 	f.Fields = append(f.Fields, set...)
+	f.Fields = append(f.Fields, frame.Field{Name: "at", Label: v.T("Begins at (UTC)"), Kind: "datetime-local",
+		Help: v.T("Empty: at once.")})
 	if v.R.Method == http.MethodGet {
 		return v.Show("form", f)
 	}
@@ -346,7 +386,7 @@ func bulkQuery(v *frame.Visit) error {
 	if err != nil {
 		return v.Again(f, err)
 	}
-	hidden := map[string]string{"by": byQuery}
+	hidden := map[string]string{"by": byQuery, "shown": plan.Shown}
 	for name := range v.R.PostForm {
 		if name != "csrf" {
 			hidden[name] = v.R.PostFormValue(name)
@@ -455,7 +495,11 @@ func saveTemplate(v *frame.Visit, f frame.Form, t client.Template) error {
 				return "", frame.WrongField("name", v.T("There is a template of this name: change that, or choose another name."))
 			}
 		}
-		_, err = v.API.PutTemplate(v.Context(), name, v.Form("note"), change)
+		read := frame.VersionOf(v)
+		if t.Name == "" {
+			read = client.Unwritten
+		}
+		_, err = v.API.PutTemplate(v.Context(), name, v.Form("note"), change, read)
 		return frame.At("templates", name), err
 	})
 }
@@ -471,7 +515,8 @@ func editTemplate(v *frame.Visit) error {
 		return err
 	}
 	path := frame.At("templates", t.Name)
-	return saveTemplate(v, frame.Form{Title: v.T("Change %s", t.Name), Action: path + "/edit", Back: path}, t)
+	return saveTemplate(v, frame.Form{Title: v.T("Change %s", t.Name), Action: path + "/edit", Back: path,
+		Hidden: frame.VersionField(t.Version)}, t)
 }
 
 func deleteTemplate(v *frame.Visit) error {

@@ -71,7 +71,8 @@ func (s *rig) work(text func() string) {
 	s.steps()
 	profile := "lobby"
 	must(c.PutTemplate(ctx, "desk", "For desks "+short(text()), client.DeviceChange{Profile: &profile,
-		Settings: client.SettingsChange{Set: map[string]string{"wan-limit": "300k"}, Unset: []string{"timing"}}}))
+		Settings: client.SettingsChange{Set: map[string]string{"wan-limit": "300k"}, Unset: []string{"timing"}}},
+		client.AnyVersion))
 	must(c.Webhooks.Create(ctx, "pager", client.NewWebhook{
 		URL: "https://hooks.example.com/x?y=" + url.QueryEscape(text())}))
 	must(c.Enrolments.Create(ctx, "Lobby "+short(text()), client.NewEnrolment{SiteKey: true}))

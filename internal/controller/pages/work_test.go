@@ -2,6 +2,7 @@ package pages
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -314,4 +315,41 @@ func TestRareActions(t *testing.T) {
 	must(s.api.UpdateRollout(t.Context(), "autumn", client.RolloutChange{Plan: &draft.Plan}, draft.Version))
 	ask("/rollouts/autumn/order/start", "This touches").want(t, 200, "awaits approval")
 	ask("/rollouts/autumn/order/approve", "This touches").want(t, 200, "scheduled")
+}
+
+// A search that finds other devices than were shown changes nothing before somebody has
+// seen them, and a template that somebody else has changed meanwhile is not overwritten.
+func TestAsShown(t *testing.T) {
+	s := newRig(t)
+	s.fleetOf("")
+	b := s.user("operator")
+	b.get("/bulk/query").want(t, 200, "Empty: at once")
+	ask := []string{"model", "", "site", "Kyoto", "profile", "", "text", "", "set_model", "-", "set_site", "-",
+		"set_profile", "-", "set_load", "-", "set_release", "-", "set_description", "Lobby", "set_settings", "", "at", ""}
+	b.post("/bulk/query", replaced(slices.Clone(ask), "at", "soon")...).want(t, 422, "Write a date and a time")
+	p := b.post("/bulk/query", ask...).want(t, 200, "6 changed")
+	hidden := func(p page) (all []string) {
+		for _, m := range hiddenField.FindAllStringSubmatch(p.text, -1) {
+			if m[1] != "csrf" {
+				all = append(all, m[1], unescape(m[2]))
+			}
+		}
+		return all
+	}
+	site := "Kyoto"
+	must(s.api.Devices.Update(t.Context(), "SEP000000000002", client.DeviceChange{Site: &site}, client.AnyVersion))
+	again := b.upload("/bulk/run", hidden(p)...).want(t, 409, "another plan by now", "7 devices now, not about the 6",
+		"7 changed")
+	if d := must(s.api.Devices.Get(t.Context(), "SEP000000000001")); d.Description == "Lobby" {
+		t.Error("it was changed")
+	}
+	b.upload("/bulk/run", hidden(again)...).want(t, 200, "waiting")
+	form := b.get("/templates/desk/edit")
+	read := versionField.FindStringSubmatch(form.text)[1]
+	edit := func(note, version string) page {
+		return b.post("/templates/desk/edit", "version", version, "note", note, "set_model", "-", "set_site", "-",
+			"set_profile", "lobby", "set_load", "-", "set_release", "-", "set_description", "", "set_settings", "")
+	}
+	edit("of the first", read).want(t, 200, "Saved.", "of the first")
+	edit("of the second", read).want(t, 409, "Somebody else has written: of the first", `value="of the second"`)
 }

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +65,9 @@ func Told(v *frame.Visit, e client.HistoryEntry) string {
 	if e.Kind == "state" || e.Kind == "file-set" && to != e.Load {
 		from, to = stateWord(v, from), stateWord(v, to)
 	}
+	if e.Kind == "file" && slices.Contains(sources, to) {
+		to = wording.Say(v.JA, "source "+to)
+	}
 	var said []string
 	say := func(text string) {
 		if text != "" {
@@ -92,6 +96,9 @@ func Told(v *frame.Visit, e client.HistoryEntry) string {
 	}
 	return strings.Join(said, " · ")
 }
+
+// sources are where files come from.
+var sources = []string{report.SourceOrigin, report.SourcePeer, report.SourceCache}
 
 // states are those that have words.
 var states = []string{report.StateIdle, report.StateDownloading, report.StateReady, report.StateInstalling,
