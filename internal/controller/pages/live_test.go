@@ -2,6 +2,7 @@ package pages
 
 import (
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -188,6 +189,36 @@ func TestLiveSignsOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	browser.Run(b, chromedp.WaitVisible("input[name=password]"))
+}
+
+// TestLiveReconnects: the connection breaks off during an upgrade, and the page goes on
+// when it is back: no device is gone or goes back meanwhile.
+func TestLiveReconnects(t *testing.T) {
+	heavy(t)
+	s := newRig(t)
+	u := s.upgrade("Sapporo", 13)
+	front := httptest.NewServer(s.pages)
+	t.Cleanup(front.Close)
+	b := browser.Open(t, foreign.Program(t, "chromium"))
+	b.Cookie(front.URL, "peerload_session", s.session("viewer"))
+	b.Cookie(front.URL, "peerload_language", "en")
+	u.tell(40)
+	b.Go(front.URL + "/sites/Sapporo/live")
+	waitFor(b, `document.querySelectorAll("#live-rows tr").length === 13`)
+	waitFor(b, `document.querySelector("#live-rows").textContent.includes("40 %")`)
+	browser.Run(b, chromedp.Evaluate[int](`(() => { const rows = document.querySelector("#live-rows");
+		window.least = [99, 100];
+		new MutationObserver(() => { const far = parseInt(rows.rows[0]?.cells[1]?.textContent || "0");
+			window.least = [Math.min(window.least[0], rows.rows.length), Math.min(window.least[1], far)];
+		}).observe(rows, {childList: true, subtree: true, characterData: true}); return 0; })()`))
+	front.CloseClientConnections()
+	waitFor(b, `document.querySelector("#live-status").textContent.includes("connection is lost")`)
+	u.tell(70)
+	waitFor(b, `document.querySelector("#live-rows").textContent.includes("70 %")`)
+	waitFor(b, `document.querySelector("#live-status").textContent.includes("Live:")`)
+	if least := browser.Run(b, chromedp.Evaluate[[]int](`window.least`)); least[0] < 13 || least[1] < 37 {
+		t.Errorf("meanwhile %d devices were shown, the first at %d %%", least[0], least[1])
+	}
 }
 
 // TestLiveThousand prints what a frame costs the script while a thousand devices get on;
