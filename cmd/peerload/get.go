@@ -318,7 +318,8 @@ func (f *getFlags) commandLine(args []string) string {
 	var words []string
 	for _, w := range args {
 		w = f.origin.Hide(w)
-		if sources, err := origin.Candidates(w); err == nil && (sources[0].User != nil || sources[0].RawQuery != "") {
+		if sources, err := origin.Candidates(w); err == nil && (sources[0].User != nil || sources[0].RawQuery != "" ||
+			sources[0].Fragment != "") {
 			w = origin.Shown(sources[0])
 		}
 		words = append(words, w)

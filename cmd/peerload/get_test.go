@@ -34,7 +34,7 @@ func TestCommandLine(t *testing.T) {
 	if strings.Contains(got, "secret") {
 		t.Errorf("it tells the secret: %s", got)
 	}
-	for _, want := range []string{"peerload get https://me:xxxxx@host/x ", "http://host/z -H Authorization: xxxxx",
+	for _, want := range []string{"peerload get https://xxxxx@host/x ", "http://host/z -H Authorization: xxxxx",
 		"X-Key: xxxxx", " -o f"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in %q", want, got)
