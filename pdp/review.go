@@ -23,6 +23,7 @@ type review struct {
 	held   int           // chunks then
 	usual  time.Duration // that a chunk took before the comparison
 	opened timer         // when the origin answered
+	gave   bool          // one gave way to a root that was new, and none has ended since
 }
 
 // longChunk is what a chunk of a file of unknown size may take: what takes longer is
@@ -124,12 +125,21 @@ func (r *review) stored(fromOrigin bool) {
 	if r.state != comparing || !fromOrigin {
 		return
 	}
+	r.gave = false
 	if 3*(r.m.now-r.opened.at) > 2*r.usual {
 		r.end()
 		return
 	}
 	r.next(2 * r.wait)
 	r.m.fallback.prefer()
+}
+
+// givesWay reports whether a comparison ends because another root is followed, which is
+// to serve now. That happens once: where roots alternate, none would ever be made.
+func (r *review) givesWay() bool {
+	was := r.gave
+	r.gave = was || r.state != satisfied
+	return r.state == satisfied || !was
 }
 
 // end leaves the line to the peers.

@@ -223,3 +223,32 @@ func TestSlowDeviceAsRoot(t *testing.T) {
 		t.Error("refuses a child as root")
 	}
 }
+
+// TestReviewGivesWayOnce: another root ends a comparison with the server once. Roots
+// that alternate would otherwise prevent every one.
+func TestReviewGivesWayOnce(t *testing.T) {
+	m, link, now := trickle(t, File{Size: 4 << 20, Signed: true, Keyed: true}, time.Second)
+	other := func(i int) {
+		m.Step(now, claimed(i, &wire.Claim{Rank: wire.Rank{Prefix: 64, Strength: uint32(i)}.Confirm(),
+			Size: 4 << 20, Prefix: 64}), nil)
+		if r := m.el.Root(); r == nil || r.Peer != peer(i) {
+			t.Fatalf("does not follow root %d", i)
+		}
+	}
+	if other(2); m.fallback.budget.Active() {
+		t.Fatal("the root that is new has no time to serve")
+	}
+	again := false
+	for until := now + 4*m.fallback.review.wait; now < until && !again; now += 500 * time.Millisecond {
+		if now%time.Second == 0 {
+			m.Step(now, Stored{Link: link, Index: m.held.Prefix()}, nil)
+		}
+		again = hold(t, m, link, now)
+	}
+	if !again {
+		t.Fatal("compares no more")
+	}
+	if other(3); !m.fallback.budget.Active() {
+		t.Error("a third root prevents the comparison once more")
+	}
+}

@@ -160,7 +160,7 @@ func (f *following) follow(why wire.Reason) {
 	m := f.m
 	r := m.el.Root()
 	f.judge()
-	if f.roots.follow(m.now, r.Peer, r.Addr.Addr()) && !m.fallback.starving {
+	if f.roots.follow(m.now, r.Peer, r.Addr.Addr()) && !m.fallback.starving && m.fallback.review.givesWay() {
 		slow := m.fallback.review.state == comparing
 		m.fallback.withdraw() // the root is to serve now
 		if slow && r.Claim.Complete {
