@@ -295,7 +295,7 @@ func versionText(stones *stepping.Stones, load string) string {
 // with another load: it is handed nothing until then.
 func (snap *snapshot) noWay(ctx context.Context, level policy.Level, devices []Device) error {
 	if len(devices) > 1 && snap.judged == nil {
-		if err := snap.readVerdicts(ctx); err != nil {
+		if err := snap.readVerdicts(ctx, VerdictFilter{}); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/controller/together"
 	"github.com/peerload/peerload/internal/controller/webhook"
 	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
@@ -78,9 +79,9 @@ type Config struct {
 	// Removed is told of a device that is removed, in that transaction, which comes
 	// to nothing if it fails. nil: nobody is.
 	Removed func(ctx context.Context, tx Tx, device string) error
-	// Reported is likewise told of a device that has reported, once its state is
+	// Reported is likewise told of devices that have reported, once their states are
 	// written. nil: nobody is.
-	Reported func(ctx context.Context, tx Tx, device string) error
+	Reported func(ctx context.Context, tx Tx, devices []string) error
 	// Failed is likewise told of a device whose report brings a failure, and of its
 	// state. nil: nobody is.
 	Failed func(ctx context.Context, tx Tx, d Device, s DeviceState) error
@@ -144,7 +145,7 @@ type Controller struct {
 	publishing sync.Mutex
 	ids        *ids
 	asks       asks
-	reports    *reports
+	groups     groups
 	placed     *atomic.Pointer[placed]
 	// parts, if not nil, take what is to be audited: see Change.
 	parts *parts
@@ -156,9 +157,9 @@ func New(cfg Config) (*Controller, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	return &Controller{cfg: cfg, store: cfg.Store, ids: &ids{}, reports: newReports(),
-		placed: &atomic.Pointer[placed]{},
-		hasher: passhash.NewHasher(cfg.Password, cfg.Random)}, nil
+	c := &Controller{cfg: cfg, store: cfg.Store, ids: &ids{}, placed: &atomic.Pointer[placed]{},
+		hasher: passhash.NewHasher(cfg.Password, cfg.Random)}
+	return c.gather(), nil
 }
 
 // ids makes identifiers.
@@ -329,7 +330,8 @@ func ListOnly[T keyed, F any](ctx context.Context, t Table[T, F], f F, p Page,
 // Within returns the same controller inside a transaction that somebody else
 // ends: what its use cases write comes to nothing with it.
 func (c *Controller) Within(tx Tx) *Controller {
-	return &Controller{cfg: c.cfg, store: inTx{tx}, hasher: c.hasher, ids: c.ids, reports: newReports(), parts: c.parts}
+	within := &Controller{cfg: c.cfg, store: inTx{tx}, hasher: c.hasher, ids: c.ids, parts: c.parts}
+	return within.gather()
 }
 
 // Time is the time as the store keeps it.
@@ -484,93 +486,90 @@ func (t *realmTx) Deliveries() Table[Delivery, DeliveryFilter] {
 	return forNone[Delivery, DeliveryFilter]{forAll[Delivery, DeliveryFilter]{t.Tx.Deliveries(), t, "webhooks tell of"}}
 }
 
-// maxTogether bounds the reports of one transaction: others wait for it.
-const maxTogether = 100
+const (
+	// maxTogether bounds the reports of one transaction: others wait for it.
+	maxTogether = 500
+	// readers are how many transactions read at the same time for those who ask together.
+	readers = 2
+	// readTimeout bounds such a transaction, which no caller ends.
+	readTimeout = 10 * time.Second
+)
 
-// reports are those that wait for their transaction. A commit waits for the disk, so
-// all that came while one was under way are written by the next, together.
-type reports struct {
-	sync.Mutex
-	waiting []*waiting
-	// turn is held by whoever writes.
-	turn chan struct{}
+// groups have those who ask at the same time answered together.
+type groups struct {
+	// reports returns once a report is committed, or refused. A commit waits for the disk,
+	// so all that came while one was under way are written by the next.
+	reports *together.Group[told, error]
+	// secrets finds credentials by the hashes of their secrets.
+	secrets *together.Group[string, Credential]
+	// desired says what devices should be, by their names.
+	desired *together.Group[string, desiredOf]
 }
 
-func newReports() *reports { return &reports{turn: make(chan struct{}, 1)} }
-
-// waiting is a report whose device waits for the answer.
-type waiting struct {
-	told
-	done chan error
+// gather makes the groups of a controller.
+func (c *Controller) gather() *Controller {
+	c.groups = groups{
+		reports: together.New(together.How[told, error]{Most: maxTogether, Turns: 1, All: away,
+			Key: func(t told) string { return t.device },
+			Answer: func(ctx context.Context, all []told) (errs []error, err error) {
+				err = c.store.Update(ctx, func(tx Tx) error {
+					errs, err = c.take(ctx, tx, all)
+					return err
+				})
+				return errs, err
+			}}),
+		secrets: Reading(c, c.credentialsOf),
+		desired: Reading(c, c.desiredOf),
+	}
+	return c
 }
 
-// write returns once a report is committed, or refused.
-func (q *reports) write(ctx context.Context, c *Controller, t told) error {
-	w := &waiting{t, make(chan error, 1)}
-	q.Lock()
-	q.waiting = append(q.waiting, w)
-	q.Unlock()
-	for {
-		select {
-		case err := <-w.done:
-			return err
-		case <-ctx.Done():
-			q.Lock()
-			defer q.Unlock()
-			q.waiting = slices.DeleteFunc(q.waiting, func(o *waiting) bool { return o == w })
-			return ctx.Err()
-		case q.turn <- struct{}{}:
-			func() {
-				defer func() { <-q.turn }() // whatever happens, others go on
-				q.together(context.WithoutCancel(ctx), c)
-			}()
-		}
-	}
-}
+// away reports whether the store fails for all who ask.
+func away(err error) bool { return errors.Is(err, ErrUnavailable) }
 
-// together writes what waits now. If that fails, each report is tried by itself: one
-// that cannot be written is nobody else's fault.
-func (q *reports) together(ctx context.Context, c *Controller) {
-	some := q.next()
-	if len(some) == 0 {
-		return
-	}
-	all := make([]told, len(some))
-	for i, w := range some {
-		all[i] = w.told
-	}
-	var errs []error
-	err := c.store.Update(ctx, func(tx Tx) (err error) {
-		errs, err = c.take(ctx, tx, all)
-		return err
-	})
-	for i, w := range some {
-		switch {
-		case err == nil:
-			w.done <- errs[i]
-		case len(some) == 1 || errors.Is(err, ErrUnavailable):
-			w.done <- err
-		default:
-			w.done <- c.store.Update(ctx, func(tx Tx) error {
-				alone, err := c.take(ctx, tx, all[i:i+1])
-				return errors.Join(append(alone, err)...)
+// Reading is a group of those who read at the same time: one transaction reads for all.
+// They see everything, as devices do.
+func Reading[Q, A any](c *Controller,
+	read func(ctx context.Context, tx Tx, all []Q) ([]A, error)) *together.Group[Q, A] {
+	return together.New(together.How[Q, A]{Most: maxTogether, Turns: readers, All: away,
+		Answer: func(ctx context.Context, all []Q) (out []A, err error) {
+			ctx, cancel := context.WithTimeout(ctx, readTimeout)
+			defer cancel()
+			err = c.viewAll(ctx, func(tx Tx) error {
+				out, err = read(ctx, tx, all)
+				return err
 			})
-		}
-	}
+			return out, err
+		}})
 }
 
-// next takes reports that wait, one of each device at most.
-func (q *reports) next() (some []*waiting) {
-	q.Lock()
-	defer q.Unlock()
-	taken := map[string]bool{}
-	q.waiting = slices.DeleteFunc(q.waiting, func(w *waiting) bool {
-		if len(some) == maxTogether || taken[w.device] {
-			return false
+// desiredOf is what a device should be, or why that cannot be said.
+type desiredOf struct {
+	Desired
+	err error
+}
+
+// desiredOf says what devices should be, by their names.
+func (c *Controller) desiredOf(ctx context.Context, tx Tx, names []string) ([]desiredOf, error) {
+	devices, err := tx.Devices().GetAll(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	snap, err := c.snapshot(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	if err := snap.readVerdicts(ctx, VerdictFilter{Devices: names}); err != nil {
+		return nil, err
+	}
+	all := make([]desiredOf, len(names))
+	for i, name := range names {
+		d, known := devices[name]
+		if !known {
+			all[i].err = notFound("device", name)
+		} else if all[i].Desired, err = snap.desired(ctx, d); err != nil {
+			return nil, err
 		}
-		taken[w.device] = true
-		some = append(some, w)
-		return true
-	})
-	return some
+	}
+	return all, nil
 }

@@ -231,7 +231,7 @@ func (c *Controller) enrolIn(ctx context.Context, tx Tx, j *journal, name string
 	if own {
 		return nil // it was deleted, and keeps the identity that it has
 	}
-	if same, err := tx.Credentials().List(ctx, CredentialFilter{Hash: hashSecret(req.Secret)},
+	if same, err := tx.Credentials().List(ctx, CredentialFilter{Hashes: []string{hashSecret(req.Secret)}},
 		Page{Limit: 1}); err != nil {
 		return err
 	} else if len(same.Items) > 0 {

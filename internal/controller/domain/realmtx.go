@@ -384,11 +384,15 @@ func (t *realmTx) RolloutDevices() RolloutDevices {
 		func(f *RolloutDeviceFilter, r Realm) { f.Realm = r }}, t.Tx.RolloutDevices()}
 }
 
-func (r realmRolloutDevices) Holder(ctx context.Context, device string) (id string, active bool, err error) {
-	if in, err := r.t.realm().holds(ctx, r.t.Tx, device); err != nil || !in {
-		return "", false, err
+func (r realmRolloutDevices) Holders(ctx context.Context, devices []string) (map[string]Holder, error) {
+	all, err := r.of.Holders(ctx, devices)
+	for device := range all {
+		if in, e := r.t.realm().holds(ctx, r.t.Tx, device); !in || e != nil {
+			err = errors.Join(err, e)
+			delete(all, device)
+		}
 	}
-	return r.of.Holder(ctx, device)
+	return all, err
 }
 
 func (r realmRolloutDevices) Due(ctx context.Context, id string, now time.Time,

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -54,7 +55,8 @@ func (c *Controller) Report(ctx context.Context, a Actor, r report.Device) error
 		return invalid("%.40q is no state", r.State)
 	}
 	ended := clean(&r)
-	return c.reports.write(ctx, c, told{a.Name, a.From, a.Carried, r, ended})
+	refused, err := c.groups.reports.Ask(ctx, told{a.Name, a.From, a.Carried, r, ended})
+	return cmp.Or(err, refused)
 }
 
 // possible reports whether a device's clock can show that time; "" says that it
@@ -189,15 +191,14 @@ func (c *Controller) tell(ctx context.Context, tx Tx, devices map[string]Device,
 			return err
 		}
 	}
-	for _, s := range states {
-		if c.cfg.Reported == nil {
-			break
-		}
-		if err := c.cfg.Reported(ctx, tx, s.Device); err != nil {
-			return err
-		}
+	if c.cfg.Reported == nil || len(states) == 0 {
+		return nil
 	}
-	return nil
+	names := make([]string, len(states))
+	for i, s := range states {
+		names[i] = s.Device
+	}
+	return c.cfg.Reported(ctx, tx, names)
 }
 
 // write writes a report into a state, and returns what it adds to the history.

@@ -63,14 +63,36 @@ func (c *Controller) byHash(ctx context.Context, tx Tx, secret string, kinds ...
 	if secret == "" || len(secret) > maxSecretLen {
 		return Credential{}, ErrUnauthenticated
 	}
-	l, err := tx.Credentials().List(ctx, CredentialFilter{Hash: hashSecret(secret)}, Page{Limit: 1})
+	found, err := c.credentialsOf(ctx, tx, []string{hashSecret(secret)})
 	if err != nil {
 		return Credential{}, err
 	}
-	if len(l.Items) == 0 {
+	return c.valid(found[0], kinds)
+}
+
+// credentialsOf finds credentials by the hashes of their secrets. One that is not there
+// has no id.
+func (c *Controller) credentialsOf(ctx context.Context, tx Tx, hashes []string) ([]Credential, error) {
+	by := map[string]Credential{}
+	for cred, err := range Each(ctx, tx.Credentials(), CredentialFilter{Hashes: hashes}) {
+		if err != nil {
+			return nil, err
+		}
+		by[cred.Hash] = cred
+	}
+	all := make([]Credential, len(hashes))
+	for i, hash := range hashes {
+		all[i] = by[hash]
+	}
+	return all, nil
+}
+
+// valid refuses a credential that is not there, not for this, or not valid now.
+func (c *Controller) valid(cred Credential, kinds []CredentialKind) (Credential, error) {
+	now := c.now()
+	if cred.ID == "" {
 		return Credential{}, ErrUnauthenticated
 	}
-	cred, now := l.Items[0], c.now()
 	if !slices.Contains(kinds, cred.Kind) {
 		return Credential{}, fmt.Errorf("%w: this is %s, and %s is needed", ErrUnauthenticated, cred.Kind.text(),
 			kinds[0].text())
@@ -84,11 +106,13 @@ func (c *Controller) byHash(ctx context.Context, tx Tx, secret string, kinds ...
 // authenticate is byHash in a transaction of its own.
 func (c *Controller) authenticate(ctx context.Context, secret string,
 	kinds ...CredentialKind) (cred Credential, err error) {
-	err = c.viewAll(ctx, func(tx Tx) error {
-		cred, err = c.byHash(ctx, tx, secret, kinds...)
-		return err
-	})
-	return cred, err
+	if secret == "" || len(secret) > maxSecretLen {
+		return Credential{}, ErrUnauthenticated
+	}
+	if cred, err = c.groups.secrets.Ask(ctx, hashSecret(secret)); err != nil {
+		return Credential{}, err
+	}
+	return c.valid(cred, kinds)
 }
 
 // limit throttles attempts under one name: the first free ones at once, then

@@ -308,7 +308,8 @@ func (c *Controller) settle(ctx context.Context, id Identity, from string) (name
 
 // byIdentity finds the user of an identity.
 func (c *Controller) byIdentity(ctx context.Context, tx Tx, id Identity) (u Account, known bool, err error) {
-	l, err := tx.Credentials().List(ctx, CredentialFilter{Kind: CredentialIdentity, Hash: id.hash()}, Page{Limit: 1})
+	l, err := tx.Credentials().List(ctx, CredentialFilter{Kind: CredentialIdentity, Hashes: []string{id.hash()}},
+		Page{Limit: 1})
 	if err != nil || len(l.Items) == 0 {
 		return u, false, err
 	}

@@ -551,7 +551,7 @@ func (snap *snapshot) eachDevice(ctx context.Context, f DeviceFilter,
 	if err != nil {
 		return err
 	}
-	if err := snap.readVerdicts(ctx); err != nil {
+	if err := snap.readVerdicts(ctx, VerdictFilter{}); err != nil {
 		return err
 	}
 	by := make(map[string]DeviceState, len(states))

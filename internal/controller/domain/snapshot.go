@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ type snapshot struct {
 	// names of all things of a kind, once they were asked for.
 	names  map[string][]string
 	stones *stepping.Stones // nil until somebody asks
-	// judged are all verdicts, by their keys; nil until somebody asks for many.
+	// judged are all verdicts that matter, by their keys; nil until somebody asks for many.
 	judged map[string]Verdict
 }
 
@@ -85,9 +86,9 @@ func (snap *snapshot) verdict(ctx context.Context, device, load string) (Verdict
 	return lookup(ctx, snap.tx.Verdicts(), key)
 }
 
-// readVerdicts reads all of them, for whoever asks about many devices.
-func (snap *snapshot) readVerdicts(ctx context.Context) error {
-	all, err := Collect(ctx, snap.tx.Verdicts(), VerdictFilter{})
+// readVerdicts reads those that match, for whoever asks about many devices and no other.
+func (snap *snapshot) readVerdicts(ctx context.Context, f VerdictFilter) error {
+	all, err := Collect(ctx, snap.tx.Verdicts(), f)
 	snap.judged = make(map[string]Verdict, len(all))
 	for _, v := range all {
 		snap.judged[v.Key()] = v
@@ -571,13 +572,6 @@ func (c *Controller) ProvisionKnown(ctx context.Context, device string) (out Des
 	if err != nil {
 		return out, err
 	}
-	err = c.viewAll(ctx, func(tx Tx) error {
-		d, err := find(ctx, tx.Devices(), "device", name)
-		if err != nil {
-			return err
-		}
-		out, err = c.desiredIn(ctx, tx, d)
-		return err
-	})
-	return out, err
+	of, err := c.groups.desired.Ask(ctx, name)
+	return of.Desired, cmp.Or(err, of.err)
 }

@@ -85,9 +85,9 @@ type Table[T, F any] interface {
 // RolloutDevices holds the devices of all rollouts.
 type RolloutDevices interface {
 	Table[RolloutDevice, RolloutDeviceFilter]
-	// Holder is the active rollout that has a device. Without one it is the one
-	// that has granted it something last, and active is false; "" is none.
-	Holder(ctx context.Context, device string) (id string, active bool, err error)
+	// Holders are the rollouts that have devices, by the device. Those that none has
+	// are left out.
+	Holders(ctx context.Context, devices []string) (map[string]Holder, error)
 	// Due lists at most limit devices of a rollout whose Due has come, those first
 	// that wait longest.
 	Due(ctx context.Context, id string, now time.Time, limit int) ([]RolloutDevice, error)
@@ -277,7 +277,9 @@ type RolloutDeviceFilter struct {
 // VerdictFilter finds verdicts. Fields that are "" mean all.
 type VerdictFilter struct {
 	Device, Load string
-	Realm        Realm
+	// Devices have them; nil means all.
+	Devices []string
+	Realm   Realm
 }
 
 // SentOrder is an order that was sent to devices. (An Order is a change.)
@@ -355,8 +357,8 @@ type OrderDeviceFilter struct {
 type CredentialFilter struct {
 	Kind    CredentialKind
 	Subject string
-	// Hash is that of the secret.
-	Hash string
+	// Hashes have that of the secret; nil means all.
+	Hashes []string
 	// ExpiredBy finds those that expire then or before; the zero time means all.
 	ExpiredBy time.Time
 }

@@ -399,12 +399,12 @@ func (c *Controller) Wanted(ctx context.Context, tx Tx, f DeviceFilter, load, re
 // left out.
 func (c *Controller) WantedNamed(ctx context.Context, tx Tx, names []string, load, release string) ([]Wanted, error) {
 	var devices []Device
+	known, err := tx.Devices().GetAll(ctx, names)
+	if err != nil {
+		return nil, err
+	}
 	for _, name := range names {
-		d, ok, err := lookup(ctx, tx.Devices(), name)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
+		if d, ok := known[name]; ok {
 			devices = append(devices, d)
 		}
 	}
@@ -416,11 +416,16 @@ func (c *Controller) wanted(ctx context.Context, tx Tx, devices []Device, r ref)
 	if err != nil {
 		return nil, err
 	}
+	names := make([]string, len(devices))
+	for i, d := range devices {
+		names[i] = d.Name
+	}
+	states, err := tx.States().GetAll(ctx, names)
+	if err != nil {
+		return nil, err
+	}
 	for _, d := range devices {
-		w := Wanted{Device: d}
-		if w.State, _, err = lookup(ctx, tx.States(), d.Name); err != nil {
-			return nil, err
-		}
+		w := Wanted{Device: d, State: states[d.Name]}
 		w.Site = siteOf(d, w.State)
 		if w.Load, err = snap.fitting(ctx, r, d.Model); err != nil {
 			return nil, err

@@ -384,6 +384,13 @@ func (d RolloutDevice) Key() string { return pair(d.Rollout, d.Row.Device) }
 // RolloutDeviceKey is the key of a device of a rollout.
 func RolloutDeviceKey(id, device string) string { return pair(id, device) }
 
+// Holder is the active rollout that has a device; without one, and then Active is false,
+// the one that has granted it something last. The zero value is none.
+type Holder struct {
+	Rollout string
+	Active  bool
+}
+
 // Verdict is a load that does not work on a device.
 type Verdict struct {
 	Meta

@@ -33,15 +33,16 @@ type checkIn struct {
 // visit reads what a check-in of a device needs; nil if no rollout has anything to
 // do with it.
 func (s *Service) visit(ctx context.Context, tx domain.Tx, device string) (*checkIn, error) {
-	id, active, err := tx.RolloutDevices().Holder(ctx, device)
-	if err != nil || id == "" {
+	all, err := tx.RolloutDevices().Holders(ctx, []string{device})
+	holder := all[device]
+	if err != nil || holder.Rollout == "" {
 		return nil, err
 	}
-	v := &checkIn{device: device, id: id, active: active}
-	if v.r, err = tx.Rollouts().Get(ctx, id); err != nil {
+	v := &checkIn{device: device, id: holder.Rollout, active: holder.Active}
+	if v.r, err = tx.Rollouts().Get(ctx, v.id); err != nil {
 		return nil, err
 	}
-	row, err := tx.RolloutDevices().Get(ctx, domain.RolloutDeviceKey(id, device))
+	row, err := tx.RolloutDevices().Get(ctx, domain.RolloutDeviceKey(v.id, device))
 	if err != nil {
 		return nil, err
 	}
@@ -61,11 +62,27 @@ func (s *Service) visit(ctx context.Context, tx domain.Tx, device string) (*chec
 	return v, err
 }
 
+// holdersOf finds the rollouts of devices, by their names.
+func holdersOf(ctx context.Context, tx domain.Tx, devices []string) ([]domain.Holder, error) {
+	by, err := tx.RolloutDevices().Holders(ctx, devices)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]domain.Holder, len(devices))
+	for i, device := range devices {
+		all[i] = by[device]
+	}
+	return all, nil
+}
+
 // Told answers a device that fetches its provisioning file. Anybody may fetch it,
 // so it is no sign of life: nothing becomes of a device that is accounted for. What
 // the device may do is renewed if it is time, by the last that it said of itself.
 // If that cannot be written, it is told what it holds.
 func (s *Service) Told(ctx context.Context, device string) (Told, error) {
+	if holder, err := s.holders.Ask(ctx, device); err != nil || holder.Rollout == "" {
+		return Told{}, err
+	}
 	var v *checkIn
 	changes := false
 	now := s.ctl.Time()
@@ -132,10 +149,21 @@ func open(s rollout.Standing) bool {
 	return s == rollout.Waiting || s == rollout.Granted || s == rollout.Began
 }
 
-// Reported takes that a device has reported; it is domain.Config's of that name.
-func (s *Service) Reported(ctx context.Context, tx domain.Tx, device string) error {
-	_, err := s.hear(ctx, tx, device, true)
-	return err
+// Reported takes that devices have reported; it is domain.Config's of that name.
+func (s *Service) Reported(ctx context.Context, tx domain.Tx, devices []string) error {
+	holders, err := tx.RolloutDevices().Holders(ctx, devices)
+	if err != nil {
+		return err
+	}
+	for _, device := range devices {
+		if holders[device].Rollout == "" {
+			continue
+		}
+		if _, err := s.hear(ctx, tx, device, true); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hear takes to a device's rollout what it said last, in the transaction in which

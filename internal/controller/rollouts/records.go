@@ -147,6 +147,30 @@ func (t *tx) PutDevice(ctx context.Context, id string, row rollout.Row) error {
 	return nil
 }
 
+// PutDevices implements keeper.Tx.
+func (t *tx) PutDevices(ctx context.Context, id string, rows []rollout.Row) error {
+	all := make([]domain.RolloutDevice, len(rows))
+	var keys []string
+	for i, row := range rows {
+		all[i] = domain.RolloutDevice{Rollout: id, Row: row}
+		keys = append(keys, all[i].Key())
+	}
+	there, err := t.of.RolloutDevices().GetAll(ctx, keys)
+	if err != nil {
+		return err
+	}
+	for i, key := range keys {
+		all[i].Version = there[key].Version
+	}
+	if err := t.of.RolloutDevices().PutAll(ctx, all); err != nil {
+		return err
+	}
+	for i, key := range keys {
+		t.devices[key] = all[i].Version
+	}
+	return nil
+}
+
 // Drop implements keeper.Tx.
 func (t *tx) Drop(ctx context.Context, id string) error {
 	clear(t.devices)
@@ -155,7 +179,37 @@ func (t *tx) Drop(ctx context.Context, id string) error {
 
 // Holder implements keeper.Tx.
 func (t *tx) Holder(ctx context.Context, device string) (id string, active bool, err error) {
-	return t.of.RolloutDevices().Holder(ctx, device)
+	all, err := t.of.RolloutDevices().Holders(ctx, []string{device})
+	return all[device].Rollout, all[device].Active, err
+}
+
+// Known implements keeper.Tx.
+func (t *tx) Known(ctx context.Context, devices []string) (map[string]keeper.Known, error) {
+	all := make(map[string]keeper.Known, len(devices))
+	holders, err := t.of.RolloutDevices().Holders(ctx, devices)
+	if err != nil {
+		return nil, err
+	}
+	states, err := t.of.States().GetAll(ctx, devices)
+	if err != nil {
+		return nil, err
+	}
+	for _, device := range devices {
+		k := keeper.Known{Heard: states[device].LastSeen}
+		if h := holders[device]; h.Active {
+			k.Claimed = h.Rollout
+		}
+		all[device] = k
+	}
+	for v, err := range domain.Each(ctx, t.of.Verdicts(), domain.VerdictFilter{Devices: devices}) {
+		if err != nil {
+			return nil, err
+		}
+		k := all[v.Device]
+		k.Bad = append(k.Bad, v.Load)
+		all[v.Device] = k
+	}
+	return all, nil
 }
 
 // Due implements keeper.Tx.
@@ -176,20 +230,6 @@ func (t *tx) Heard(ctx context.Context, device string) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	return s.LastSeen, err
-}
-
-// Verdicts implements keeper.Tx.
-func (t *tx) Verdicts(ctx context.Context, device string) (loads []string, err error) {
-	if device == "" { // as a filter it would mean all
-		return nil, nil
-	}
-	for v, err := range domain.Each(ctx, t.of.Verdicts(), domain.VerdictFilter{Device: device}) {
-		if err != nil {
-			return nil, err
-		}
-		loads = append(loads, v.Load)
-	}
-	return loads, nil
 }
 
 // PutVerdict implements keeper.Tx. One that is there stays as it was found first.

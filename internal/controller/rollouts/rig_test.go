@@ -140,8 +140,8 @@ func (r *rig) restart() {
 	}
 	var err error
 	r.ctl, err = domain.New(domain.Config{Store: r.store, Now: clock, Removed: kept.Removed,
-		Reported: func(ctx context.Context, tx domain.Tx, device string) error {
-			return r.Reported(ctx, tx, device)
+		Reported: func(ctx context.Context, tx domain.Tx, devices []string) error {
+			return r.Reported(ctx, tx, devices)
 		}, Password: passhash.Cost{Memory: 8, Time: 1, Threads: 1}})
 	r.ok(err)
 	r.Service, err = rollouts.NewService(rollouts.Config{Controller: r.ctl, Kept: kept})

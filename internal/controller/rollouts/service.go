@@ -14,6 +14,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/forecast"
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollout/keeper"
+	"github.com/peerload/peerload/internal/controller/together"
 )
 
 // Config configures a Service.
@@ -43,6 +44,8 @@ type Service struct {
 	cfg  Config
 	ctl  *domain.Controller
 	kept *Store
+	// holders finds the rollouts of devices, by their names.
+	holders *together.Group[string, domain.Holder]
 }
 
 // NewService returns a service.
@@ -60,7 +63,9 @@ func NewService(cfg Config) (*Service, error) {
 	if cfg.Forecast == nil {
 		cfg.Forecast = forecast.New(cfg.Controller)
 	}
-	return &Service{cfg, cfg.Controller, cfg.Kept}, nil
+	s := &Service{cfg: cfg, ctl: cfg.Controller, kept: cfg.Kept}
+	s.holders = domain.Reading(s.ctl, holdersOf)
+	return s, nil
 }
 
 // keeper drives rollouts within a transaction, for orders and jobs: they hand no

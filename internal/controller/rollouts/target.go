@@ -10,7 +10,6 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/forecast"
 	"github.com/peerload/peerload/internal/controller/rollout"
-	"github.com/peerload/peerload/internal/controller/rollout/keeper"
 	"github.com/peerload/peerload/internal/controller/window"
 )
 
@@ -265,10 +264,16 @@ func (s *Service) preview(ctx context.Context, tx domain.Tx, r domain.Rollout,
 		if err != nil {
 			return out, err
 		}
+		names := make([]string, len(all))
+		for i, c := range all {
+			names[i] = c.Device
+		}
+		known, err := s.kept.in(tx).Known(ctx, names)
+		if err != nil {
+			return out, err
+		}
 		for _, c := range all {
-			if err := keeper.Known(ctx, s.kept.in(tx), &c.Candidate); err != nil {
-				return out, err
-			}
+			known[c.Device].Tell(&c.Candidate)
 			row, listed, err := m.List(now, c.Candidate)
 			if err != nil {
 				return out, said(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -42,9 +43,9 @@ func TestReportsTogether(t *testing.T) {
 	const devices, bad = 40, "SEP000000000007"
 	held, first := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	ctl, err := domain.New(domain.Config{Store: store, Reported: func(_ context.Context, _ domain.Tx, name string) error {
+	ctl, err := domain.New(domain.Config{Store: store, Reported: func(_ context.Context, _ domain.Tx, names []string) error {
 		once.Do(func() { close(first); <-held }) // until all others wait
-		if name == bad {
+		if slices.Contains(names, bad) {
 			return errHook
 		}
 		return nil

@@ -102,8 +102,8 @@ func New(ctx context.Context, cfg Config) (s Services, err error) {
 	kept := rollouts.New(cfg.Domain.Store, s.queue, time.Now)
 	var roll *rollouts.Service
 	cfg.Domain.Removed = kept.Removed
-	cfg.Domain.Reported = func(ctx context.Context, tx domain.Tx, device string) error {
-		return roll.Reported(ctx, tx, device)
+	cfg.Domain.Reported = func(ctx context.Context, tx domain.Tx, devices []string) error {
+		return roll.Reported(ctx, tx, devices)
 	}
 	var hooks *webhooks.Service
 	cfg.Domain.Failed = func(ctx context.Context, tx domain.Tx, d domain.Device, state domain.DeviceState) error {

@@ -39,7 +39,9 @@ func TestConfig(t *testing.T) {
 		"no keys":           func(c *services.Config) { c.Keys = "" },
 		"a negative time":   func(c *services.Config) { c.Beat = -time.Second },
 		"who hears removal": func(c *services.Config) { c.Domain.Removed = told },
-		"who hears reports": func(c *services.Config) { c.Domain.Reported = told },
+		"who hears reports": func(c *services.Config) {
+			c.Domain.Reported = func(context.Context, domain.Tx, []string) error { return nil }
+		},
 		"who hears of failures": func(c *services.Config) {
 			c.Domain.Failed = func(context.Context, domain.Tx, domain.Device, domain.DeviceState) error { return nil }
 		},

@@ -17,10 +17,15 @@ const many = 2000
 // choose writes conditions as they are best for how much matches, where the database does
 // not find that out by itself.
 func (t *tx) choose(ctx context.Context, table string, conds []condition) ([]condition, error) {
+	conds = slices.Clone(conds)
+	for i, c := range conds {
+		if c.among != "" {
+			conds[i].sql, conds[i].args = t.oneOfArgs(c.among, c.args)
+		}
+	}
 	if t.dialect.Counts {
 		return conds, nil
 	}
-	conds = slices.Clone(conds)
 	for i, c := range conds {
 		switch {
 		case c.often != "":

@@ -38,6 +38,10 @@ type Dialect struct {
 	Texts map[string]string
 	// Revisions says that the table peerload_revisions counts changes of sites.
 	Revisions bool
+	// Arrays says that an argument may be an array: many rows are one statement, the same
+	// however many they are. Without it each row is a statement, which a database in this
+	// process answers as quickly.
+	Arrays bool
 	// Stale says that connections of the pool may have ended unnoticed, so that a
 	// transaction that did not begin may be begun on another one.
 	Stale bool

@@ -117,7 +117,7 @@ func (d dumpTable[T, F, P]) add(ctx context.Context, t *tx, row []byte) error {
 	if P(&v).Key() == "" || P(&v).Stamp().Version < 1 {
 		return errors.New("a row without a key or version")
 	}
-	n, err := (&table[T, F, P]{t, d.schema, nil}).insert(ctx, &v)
+	n, err := (&table[T, F, P]{t, d.schema, nil}).add(ctx, &v)
 	if err == nil && n == 0 {
 		err = fmt.Errorf("%q stands twice", P(&v).Key())
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,11 +32,39 @@ func (t *table[T, F, P]) GetAll(ctx context.Context, keys []string) (map[string]
 
 // among reads columns of the rows that have one of the keys.
 func (t *table[T, F, P]) among(ctx context.Context, columns string, keys []string, scan func(*sql.Rows) error) error {
-	in, args := among(keys)
+	in, args := t.oneOf("id", keys)
 	if len(args) == 0 {
 		return nil
 	}
-	return t.rows(ctx, "read "+t.name, "SELECT "+columns+" FROM "+t.name+" WHERE id IN "+in, args, scan)
+	return t.rows(ctx, "read "+t.name, "SELECT "+columns+" FROM "+t.name+" WHERE "+in, args, scan)
+}
+
+// oneOf is the condition that a column has one of some texts, in few forms: a statement
+// that was seen before is not parsed again.
+func (t *tx) oneOf(column string, texts []string) (sql string, args []any) {
+	_, args = among(texts)
+	return t.oneOfArgs(column, args)
+}
+
+func (t *tx) oneOfArgs(column string, args []any) (string, []any) {
+	if len(args) == 0 {
+		return never.sql, nil
+	}
+	if t.dialect.Arrays {
+		list := make([]string, len(args))
+		for i, a := range args {
+			list[i] = a.(string)
+		}
+		return column + " = ANY (?)", []any{list}
+	}
+	want := 1
+	for want < len(args) {
+		want *= 2
+	}
+	for len(args) < want {
+		args = append(args, args[0]) // once more changes nothing
+	}
+	return column + " IN (?" + strings.Repeat(", ?", want-1) + ")", args
 }
 
 // PutAll implements domain.Table. There is one writer at a time, so the versions
@@ -117,34 +146,89 @@ func (l *log[T, F]) AppendAll(ctx context.Context, all []T) error {
 	return nil
 }
 
-// insertRows adds rows to a table in one statement; replace writes those over that
-// are there.
+// insertRows adds rows to a table; replace writes those over that are there.
 func (t *tx) insertRows(ctx context.Context, what, table string, n int,
 	row func(i int) (key string, names []string, values []any, err error), replace bool) error {
-	var query strings.Builder
-	var args []any
+	var columns []string
+	rows := make([][]any, 0, n)
 	for i := range n {
 		key, names, values, err := row(i)
 		if err != nil {
 			return err
 		}
-		tuple := "(?" + strings.Repeat(", ?", len(names)) + ")"
-		if i == 0 {
-			args = make([]any, 0, n*(1+len(names)))
-			query.WriteString("INSERT INTO " + table + " (id, " + strings.Join(names, ", ") + ") VALUES " + tuple)
-			query.WriteString(strings.Repeat(", "+tuple, n-1))
-			for j, name := range names {
-				switch {
-				case !replace:
-				case j == 0:
-					query.WriteString(" ON CONFLICT (id) DO UPDATE SET " + name + " = excluded." + name)
-				default:
-					query.WriteString(", " + name + " = excluded." + name)
-				}
+		columns = names
+		rows = append(rows, append([]any{key}, values...))
+	}
+	end := ""
+	if replace {
+		set := make([]string, len(columns))
+		for i, name := range columns {
+			set[i] = name + " = excluded." + name
+		}
+		end = " ON CONFLICT (id) DO UPDATE SET " + strings.Join(set, ", ")
+	}
+	return t.insert(ctx, what, table, append([]string{"id"}, columns...), rows, end)
+}
+
+// insert adds rows to a table: one statement for all with arrays, else one for each.
+func (t *tx) insert(ctx context.Context, what, table string, columns []string, rows [][]any, end string) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	into := "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") "
+	if !t.dialect.Arrays {
+		query := into + "VALUES (?" + strings.Repeat(", ?", len(columns)-1) + ")" + end
+		for _, row := range rows {
+			if _, err := t.exec(ctx, what, query, row...); err != nil {
+				return err
 			}
 		}
-		args = append(append(args, key), values...)
+		return nil
 	}
-	_, err := t.exec(ctx, what, query.String(), args...)
+	args, cells, lists := make([]any, len(columns)), make([]string, len(columns)), make([]string, len(columns))
+	for j, name := range columns {
+		var of string
+		var err error
+		if args[j], of, err = array(rows, j); err != nil {
+			return fmt.Errorf("%s: %s: column %s: %w", t.dialect.Name, what, name, err)
+		}
+		lists[j], cells[j] = "?::"+of, fmt.Sprintf("c%d", j)
+		if name == "doc" {
+			cells[j] += "::json"
+		}
+	}
+	names := make([]string, len(columns))
+	for j := range names {
+		names[j] = fmt.Sprintf("c%d", j)
+	}
+	_, err := t.exec(ctx, what, into+"SELECT "+strings.Join(cells, ", ")+" FROM unnest("+strings.Join(lists, ", ")+
+		") AS r ("+strings.Join(names, ", ")+")"+end, args...)
 	return err
+}
+
+// array is a column of rows as one argument, and its type.
+func array(rows [][]any, column int) (values any, of string, err error) {
+	var texts []*string
+	var numbers []int64
+	for _, row := range rows {
+		switch v := row[column].(type) {
+		case nil:
+			texts = append(texts, nil)
+		case string:
+			texts = append(texts, &v)
+		case int:
+			numbers = append(numbers, int64(v))
+		case int64:
+			numbers = append(numbers, v)
+		default:
+			return nil, "", fmt.Errorf("no array holds a %T", v)
+		}
+	}
+	switch {
+	case len(numbers) == 0:
+		return texts, "text[]", nil
+	case len(texts) == 0:
+		return numbers, "bigint[]", nil
+	}
+	return nil, "", errors.New("texts and numbers")
 }

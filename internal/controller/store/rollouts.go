@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
@@ -72,7 +73,11 @@ var verdicts = schema[domain.Verdict, domain.VerdictFilter]{
 		{"at", func(v domain.Verdict) any { return micros(v.At) }},
 	},
 	where: func(f domain.VerdictFilter) []condition {
-		return inRealm(equal(equal(nil, "device", f.Device), "load", f.Load), "device", f.Realm)
+		c := equal(equal(nil, "device", f.Device), "load", f.Load)
+		if f.Devices != nil {
+			c = append(c, oneOf("device", f.Devices))
+		}
+		return inRealm(c, "device", f.Realm)
 	},
 }
 
@@ -81,21 +86,30 @@ type rolloutDevicesTable struct {
 	table[domain.RolloutDevice, domain.RolloutDeviceFilter, *domain.RolloutDevice]
 }
 
-// Holder implements domain.RolloutDevices.
-func (t *rolloutDevicesTable) Holder(ctx context.Context, device string) (id string, active bool, err error) {
-	if !storable(device) {
-		return "", false, nil
+// Holders implements domain.RolloutDevices.
+func (t *rolloutDevicesTable) Holders(ctx context.Context, devices []string) (map[string]domain.Holder, error) {
+	all := map[string]domain.Holder{}
+	for part := range slices.Chunk(devices, maxTuples) {
+		in, args := t.oneOf("d.device", part)
+		query := "SELECT d.device, d.rollout, r.active FROM rollout_devices d JOIN rollouts r ON r.id = d.rollout " +
+			"WHERE " + in + " AND (r.active = 1 OR d.tries > 0) " +
+			"ORDER BY d.device, r.active DESC, d.first_at DESC, d.rollout DESC"
+		err := t.rows(ctx, "find the rollouts of devices", query, args, func(rows *sql.Rows) error {
+			var device string
+			var h domain.Holder
+			var n int
+			err := rows.Scan(&device, &h.Rollout, &n)
+			h.Active = n == 1
+			if _, better := all[device]; !better {
+				all[device] = h
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	const query = "SELECT d.rollout, r.active FROM rollout_devices d JOIN rollouts r ON r.id = d.rollout " +
-		"WHERE d.device = ? AND (r.active = 1 OR d.tries > 0) " +
-		"ORDER BY r.active DESC, d.first_at DESC, d.rollout DESC LIMIT 1"
-	err = t.rows(ctx, "find the rollout of a device", query, []any{device}, func(rows *sql.Rows) error {
-		var n int
-		err := rows.Scan(&id, &n)
-		active = n == 1
-		return err
-	})
-	return id, active, err
+	return all, nil
 }
 
 // Due implements domain.RolloutDevices.

@@ -25,6 +25,8 @@ type condition struct {
 	// often is a condition that finds the same, and is better where many devices match;
 	// column is that of the tallies which tells how many. Its argument is the same.
 	often, column string
+	// among is the column that has one of the arguments, which are texts, "" for none.
+	among string
 }
 
 // schema says how things of one kind are rows. The migrations make its tables;
@@ -63,7 +65,7 @@ func oneOf(column string, texts []string) condition {
 	if len(args) == 0 {
 		return never
 	}
-	return condition{sql: column + " IN " + in, args: args}
+	return condition{sql: column + " IN " + in, args: args, among: column}
 }
 
 // among is a list of texts for IN. Those that no column holds are left out; an empty
@@ -362,7 +364,9 @@ var credentials = schema[domain.Credential, domain.CredentialFilter]{
 	where: func(f domain.CredentialFilter) []condition {
 		c := equal(nil, "kind", string(f.Kind))
 		c = equal(c, "subject", f.Subject)
-		c = equal(c, "hash", f.Hash)
+		if f.Hashes != nil {
+			c = append(c, oneOf("hash", f.Hashes))
+		}
 		return within(c, "ends > 0 AND ends <= ?", f.ExpiredBy)
 	},
 }

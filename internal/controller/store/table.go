@@ -72,7 +72,7 @@ func (t *table[T, F, P]) Put(ctx context.Context, v *T) error {
 	m.Version++
 	n, err := int64(0), error(nil)
 	if old == 0 {
-		n, err = t.insert(ctx, v)
+		n, err = t.add(ctx, v)
 	} else {
 		n, err = t.update(ctx, v, old)
 	}
@@ -112,7 +112,7 @@ func (t *table[T, F, P]) columnsOf(v *T, version int64) (names []string, values 
 	return names, values, err
 }
 
-func (t *table[T, F, P]) insert(ctx context.Context, v *T) (int64, error) {
+func (t *table[T, F, P]) add(ctx context.Context, v *T) (int64, error) {
 	names, values, err := t.columnsOf(v, P(v).Stamp().Version)
 	if err != nil {
 		return 0, err

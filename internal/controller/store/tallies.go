@@ -98,11 +98,11 @@ func (c *counted) silence() { c.told(domain.DeviceState{}); c.heard = false }
 func (t *tx) countedOf(ctx context.Context, keys []string) (map[string]counted, error) {
 	all := make(map[string]counted, len(keys))
 	for part := range slices.Chunk(keys, maxTuples) {
-		in, args := among(part)
+		in, args := t.oneOf("d.id", part)
 		query := "SELECT d.id, d.site, d.model, coalesce(d.profile, ''), d.assigned, d.assigned_release, " +
 			"coalesce(s.id, ''), coalesce(s.site, ''), coalesce(s.state, ''), coalesce(s.active, ''), coalesce(s.role, ''), " +
 			"coalesce(s.from_origin, 0), coalesce(s.from_peers, 0), coalesce(s.from_cache, 0), coalesce(s.to_peers, 0) " +
-			"FROM devices d LEFT JOIN states s ON s.id = d.id WHERE d.id IN " + in
+			"FROM devices d LEFT JOIN states s ON s.id = d.id WHERE " + in
 		err := t.rows(ctx, "read what is counted", query, args, func(rows *sql.Rows) error {
 			var id, state string
 			c := counted{known: true}
@@ -164,8 +164,8 @@ func (t *tx) adjust(ctx context.Context, before, after map[string]counted) error
 	for table, at := range moved {
 		for site, keys := range at {
 			for part := range slices.Chunk(keys, maxTuples) {
-				in, args := among(part)
-				_, err := t.exec(ctx, "change the site of "+table, "UPDATE "+table+" SET at_site = ? WHERE id IN "+in,
+				in, args := t.oneOf("id", part)
+				_, err := t.exec(ctx, "change the site of "+table, "UPDATE "+table+" SET at_site = ? WHERE "+in,
 					append([]any{site}, args...)...)
 				if err != nil {
 					return err
@@ -179,41 +179,33 @@ func (t *tx) adjust(ctx context.Context, before, after map[string]counted) error
 // apply writes changes of tallies.
 func (t *tx) apply(ctx context.Context, d deltas) error {
 	maps.DeleteFunc(d, func(_ tallyKey, s sums) bool { return s == sums{} })
-	tuple := "(?" + strings.Repeat(", ?", len(tallyColumns)-1) + ")"
 	set := make([]string, len(sumColumns))
 	for i, c := range sumColumns {
 		set[i] = c + " = tallies." + c + " + excluded." + c
 	}
+	end := " ON CONFLICT (" + strings.Join(keyColumns, ", ") + ") DO UPDATE SET " + strings.Join(set, ", ")
 	keys := slices.SortedFunc(maps.Keys(d), func(a, b tallyKey) int {
 		return cmp.Or(cmp.Compare(a.scope, b.scope), cmp.Compare(a.site, b.site), cmp.Compare(a.model, b.model))
 	})
+	fewer := false
 	for part := range slices.Chunk(keys, maxTuples) {
-		var args []any
-		for _, k := range part {
-			s := d[k]
-			args = append(args, k.values()...)
-			for _, n := range s {
-				args = append(args, n)
+		rows := make([][]any, len(part))
+		for i, k := range part {
+			row := k.values()
+			for _, n := range d[k] {
+				row = append(row, n)
 			}
+			rows[i], fewer = row, fewer || d[k][0] < 0
 		}
-		_, err := t.exec(ctx, "count devices", "INSERT INTO tallies ("+strings.Join(tallyColumns, ", ")+") VALUES "+tuple+
-			strings.Repeat(", "+tuple, len(part)-1)+" ON CONFLICT ("+strings.Join(keyColumns, ", ")+") DO UPDATE SET "+
-			strings.Join(set, ", "), args...)
-		if err != nil {
+		if err := t.insert(ctx, "count devices", "tallies", tallyColumns, rows, end); err != nil {
 			return err
 		}
 	}
-	for _, k := range keys {
-		if d[k][0] >= 0 {
-			continue
-		}
-		_, err := t.exec(ctx, "count devices", "DELETE FROM tallies WHERE "+strings.Join(keyColumns, " = ? AND ")+
-			" = ? AND n = 0", k.values()...)
-		if err != nil {
-			return err
-		}
+	if !fewer {
+		return nil
 	}
-	return nil
+	_, err := t.exec(ctx, "count devices", "DELETE FROM tallies WHERE n = 0") // few, of which there is an index
+	return err
 }
 
 // countedTable is a table whose rows count.

@@ -113,6 +113,11 @@ func (t *counted) PutDevice(ctx context.Context, id string, row rollout.Row) err
 	return t.write(t.Tx.PutDevice(ctx, id, row))
 }
 
+// PutDevices implements keeper.Tx.
+func (t *counted) PutDevices(ctx context.Context, id string, rows []rollout.Row) error {
+	return t.write(t.Tx.PutDevices(ctx, id, rows))
+}
+
 // Drop implements keeper.Tx.
 func (t *counted) Drop(ctx context.Context, id string) error { return t.write(t.Tx.Drop(ctx, id)) }
 

@@ -47,9 +47,10 @@ func rolloutTables(t *testing.T, open Open) {
 		expect("verdicts of a realm", keys(t, ctx, tx.Verdicts(), domain.VerdictFilter{Realm: kyoto}), "a/x", "a/y")
 		expect("on y", keys(t, ctx, tx.Verdicts(), domain.VerdictFilter{Load: "y"}), "a/y", "b/y")
 		for device, want := range map[string]string{"a": "running", "b": "aborted", "c": "", "x\x00": "", "": ""} {
-			got, active, err := tx.RolloutDevices().Holder(ctx, device)
-			if got != want || active != (want == "running") || err != nil {
-				t.Errorf("%q is held by %q, %v, %v; want %q", device, got, active, err, want)
+			all, err := tx.RolloutDevices().Holders(ctx, []string{device, "b", device})
+			got, b := all[device], domain.Holder{Rollout: "aborted"}
+			if got != (domain.Holder{Rollout: want, Active: want == "running"}) || all["b"] != b || err != nil {
+				t.Errorf("%q is held by %+v of %+v, %v; want %q", device, got, all, err, want)
 			}
 		}
 		return nil

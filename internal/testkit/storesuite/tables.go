@@ -431,7 +431,8 @@ func credentials(t *testing.T, open Open) {
 		}{
 			{domain.CredentialFilter{Kind: domain.CredentialToken}, []string{"1", "3"}},
 			{domain.CredentialFilter{Kind: domain.CredentialToken, Subject: "ann"}, []string{"1"}},
-			{domain.CredentialFilter{Hash: "h2"}, []string{"2"}},
+			{domain.CredentialFilter{Hashes: []string{"h2", "h3"}}, []string{"2", "3"}},
+			{domain.CredentialFilter{Hashes: []string{"none"}}, nil},
 			{domain.CredentialFilter{ExpiredBy: at}, []string{"2"}},
 			{domain.CredentialFilter{ExpiredBy: at.Add(time.Minute)}, []string{"2", "3"}},
 		} {

@@ -70,39 +70,27 @@ func (k *Keeper) Order(ctx context.Context, now time.Time, id string, e rollout.
 // rollout holds by now is left out.
 func (k *Keeper) List(ctx context.Context, now time.Time, id string, part []rollout.Candidate) error {
 	return k.with(ctx, now, id, func(tx Tx, m *rollout.Machine) ([]rollout.Action, error) {
+		names := make([]string, len(part))
+		for i, c := range part {
+			names[i] = c.Device
+		}
+		known, err := tx.Known(ctx, names)
+		if err != nil {
+			return nil, err
+		}
+		var rows []rollout.Row
 		for _, c := range part {
-			if err := Known(ctx, tx, &c); err != nil {
-				return nil, err
-			}
+			known[c.Device].Tell(&c)
 			row, listed, err := m.List(now, c)
-			if err == nil && listed {
-				err = tx.PutDevice(ctx, id, row)
-			}
 			if err != nil {
 				return nil, err
 			}
+			if listed {
+				rows = append(rows, row)
+			}
 		}
-		return nil, nil
+		return nil, tx.PutDevices(ctx, id, rows)
 	})
-}
-
-// Known adds to a candidate what the store knows of it: the active rollout that has
-// it, what was judged bad for it, and when it was heard of.
-func Known(ctx context.Context, tx Tx, c *rollout.Candidate) error {
-	holder, active, err := tx.Holder(ctx, c.Device)
-	if err != nil {
-		return err
-	}
-	if active {
-		c.Claimed = holder
-	}
-	bad, err := tx.Verdicts(ctx, c.Device)
-	if err != nil {
-		return err
-	}
-	c.Bad = append(append([]string{}, c.Bad...), bad...)
-	c.Heard, err = tx.Heard(ctx, c.Device)
-	return err
 }
 
 // CheckIn takes what a device says of itself, and returns what it may do. ok is

@@ -150,8 +150,29 @@ func (t *tx) Heard(_ context.Context, device string) (time.Time, error) {
 	return t.m.heard[device], nil
 }
 
-func (t *tx) Verdicts(_ context.Context, device string) ([]string, error) {
-	return t.verdicts[device], nil
+func (t *tx) Known(ctx context.Context, devices []string) (map[string]keeper.Known, error) {
+	all := map[string]keeper.Known{}
+	for _, device := range devices {
+		holder, active, err := t.Holder(ctx, device)
+		if err != nil {
+			return nil, err
+		}
+		k := keeper.Known{Bad: t.verdicts[device], Heard: t.m.heard[device]}
+		if active {
+			k.Claimed = holder
+		}
+		all[device] = k
+	}
+	return all, nil
+}
+
+func (t *tx) PutDevices(ctx context.Context, id string, rows []rollout.Row) error {
+	for _, row := range rows {
+		if err := t.PutDevice(ctx, id, row); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *tx) PutVerdict(_ context.Context, v rollout.Verdict) error {

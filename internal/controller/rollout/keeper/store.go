@@ -28,6 +28,8 @@ type Tx interface {
 	// PutRollout and PutDevice add them or take the place of what is there.
 	PutRollout(ctx context.Context, r rollout.Record) error
 	PutDevice(ctx context.Context, id string, row rollout.Row) error
+	// PutDevices is PutDevice for many, each once.
+	PutDevices(ctx context.Context, id string, rows []rollout.Row) error
 	// Drop removes all devices of a rollout.
 	Drop(ctx context.Context, id string) error
 	// Holder is the active rollout that has a device. Without one it is the one
@@ -38,13 +40,30 @@ type Tx interface {
 	Due(ctx context.Context, id string, now time.Time, limit int) ([]rollout.Row, error)
 	// Heard is when a device was last heard of; zero: never.
 	Heard(ctx context.Context, device string) (time.Time, error)
-	// Verdicts lists the loads that were judged bad for a device; PutVerdict adds
-	// one. They stay when a rollout is removed.
-	Verdicts(ctx context.Context, device string) ([]string, error)
+	// Known is what is known of devices, by the device.
+	Known(ctx context.Context, devices []string) (map[string]Known, error)
+	// PutVerdict adds a load that was judged bad for a device. It stays when a rollout
+	// is removed.
 	PutVerdict(ctx context.Context, v rollout.Verdict) error
 	// Enqueue puts a job into the queue. A job that is there already, but for its
 	// time, is there once, at the earlier of the two.
 	Enqueue(ctx context.Context, j Job) error
+}
+
+// Known is what a store knows of a device.
+type Known struct {
+	// Claimed is the active rollout that has it, "" for none.
+	Claimed string
+	// Bad are the loads that were judged bad for it.
+	Bad []string
+	// Heard is when it was last heard of; zero: never.
+	Heard time.Time
+}
+
+// Tell adds it to a candidate.
+func (k Known) Tell(c *rollout.Candidate) {
+	c.Claimed, c.Heard = k.Claimed, k.Heard
+	c.Bad = append(append([]string{}, c.Bad...), k.Bad...)
 }
 
 // Kind of a job.
