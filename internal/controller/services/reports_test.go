@@ -43,13 +43,14 @@ func TestReportsTogether(t *testing.T) {
 	const devices, bad = 40, "SEP000000000007"
 	held, first := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	ctl, err := domain.New(domain.Config{Store: store, Reported: func(_ context.Context, _ domain.Tx, names []string) error {
+	reported := func(_ context.Context, _ domain.Tx, names []string) error {
 		once.Do(func() { close(first); <-held }) // until all others wait
 		if slices.Contains(names, bad) {
 			return errHook
 		}
 		return nil
-	}})
+	}
+	ctl, err := domain.New(domain.Config{Store: store, Reported: reported})
 	if err != nil {
 		t.Fatal(err)
 	}
