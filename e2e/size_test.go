@@ -41,7 +41,7 @@ func (s *falseSize) serve(t *testing.T) (host string) {
 				return
 			}
 			if n > 2 && b[1] == 1 {
-				go s.send(from, bytes.Split(b[2:n], []byte{0}))
+				go s.send(from, bytes.Split(bytes.Clone(b[2:n]), []byte{0}))
 			}
 		}
 	}()
