@@ -52,8 +52,9 @@ func TestSiteUpgrade(t *testing.T) {
 			t.Error(why)
 		}
 	}
-	// Two models: two copies over the WAN, and little more.
-	if n := d.bytes.Load(); n > 2*size*105/100 {
+	// Two models: two copies over the WAN, and little more. What the server had written when
+	// a connection was closed counts here, too, though it was not sent.
+	if n := d.bytes.Load(); n > 2*size*125/100 {
 		t.Errorf("%d bytes came from the server, %d are two loads", n, 2*size)
 	}
 
