@@ -441,7 +441,7 @@ func TestAgentAfterAMove(t *testing.T) {
 // TestDoctorFinds: doctor finds in a network what keeps devices from sharing there.
 func TestDoctorFinds(t *testing.T) {
 	if testing.Short() {
-		t.Skip("not in the short run: doctor listens to the network seven times")
+		t.Skip("not in the short run: doctor listens to the network three times")
 	}
 	t.Parallel()
 	w := newWires(t)
