@@ -11,8 +11,8 @@
 #   .ci/foreign.sh --missing   only say what is missing, one package a line
 #
 # With PEERLOAD_FOREIGN_FULL=1 also what ./test.sh full alone runs: the updaters of
-# docs/UPDATERS.md (SWUpdate, RAUC, casync, OSTree and Mender), Chromium, and what
-# checks and installs packages.
+# docs/UPDATERS.md (SWUpdate, RAUC, casync, OSTree and Mender), Chromium, what
+# checks and installs packages, and what runs programs of other processors.
 #
 # The directory is ${XDG_CACHE_HOME:-$HOME/.cache}/peerload-foreign; the tests
 # look there and in PATH with /usr/sbin. No service is started. Running it again
@@ -88,6 +88,7 @@ missing() {
 	have debootstrap || echo debootstrap
 	have rpm || echo rpm
 	have busybox || echo busybox
+	have qemu-arm || echo qemu-user
 }
 
 # What is to be unpacked into the directory.
