@@ -517,3 +517,29 @@ func TestSiteGuide(t *testing.T) {
 		}
 	}
 }
+
+// TestTroubleshootingCommands runs the controller's commands of docs/TROUBLESHOOTING.md.
+func TestTroubleshootingCommands(t *testing.T) {
+	long(t)
+	text, err := os.ReadFile("../../docs/TROUBLESHOOTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := newOffice(t)
+	o.start()
+	o.ok("device add " + mac + " --model 7961")
+	o.ok("load add --name fw1 --version 1 --model 7961 @app.bin")
+	o.ok("rollout create up --load fw1 --all")
+	more := map[string]string{"rollout status": " up", "trust export": " --out @trust"}
+	seen := map[string]bool{}
+	for _, m := range regexp.MustCompile("`peerload-server ([^`]+)`").FindAllStringSubmatch(string(text), -1) {
+		line := strings.Join(strings.Fields(m[1]), " ")
+		if !seen[line] {
+			seen[line] = true
+			o.ok(strings.ReplaceAll(line, "DEVICE", sep) + more[line])
+		}
+	}
+	if len(seen) < 9 {
+		t.Errorf("only %v", seen)
+	}
+}

@@ -7,11 +7,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,29 +74,92 @@ func answer(t *testing.T, args []string) string {
 	return text + fmt.Sprintf("exit status %d\n\n", c.ProcessState.ExitCode())
 }
 
-// TestTroubleshootingCommands: the commands that docs/TROUBLESHOOTING.md tells to run
-// are there, with their flags.
+// TestTroubleshootingCommands runs the commands that docs/TROUBLESHOOTING.md tells to
+// run, on a device whose agent runs.
 func TestTroubleshootingCommands(t *testing.T) {
+	if testing.Short() {
+		t.Skip("not in the short run: it starts an agent and a dozen commands")
+	}
+	t.Parallel()
 	b, err := os.ReadFile("../../docs/TROUBLESHOOTING.md")
 	if err != nil {
 		t.Fatal(err)
 	}
+	dir := t.TempDir()
+	config, device := []string{"--config", noConfig(t, dir)}, []string{"--state", filepath.Join(dir, "state")}
+	server, proxy := sharingAgent(t, append(config, device...))
+	get := append([]string{server + "/tool.bin", "--unsigned", "-o", filepath.Join(dir, "tool.bin")}, device...)
+	if out, code := run(t, nil, append([]string{"get"}, get...)...); code != exitOK {
+		t.Fatalf("%d: %s", code, out)
+	}
+	// What the command is given beside what stands there, and what it then says.
+	more := map[string]struct {
+		args []string
+		says string
+	}{
+		"doctor":  {slices.Concat([]string{"--server", server, "--model", "CP-7961G"}, device, config), "an agent runs here"},
+		"status":  {device, "tool.bin"},
+		"explain": {device, "this device is the root of the file"},
+		"get":     {get, "8 bytes"},
+		"config":  {append([]string{"--model", "CP-7961G"}, config...), "# default"},
+		"proxy":   {[]string{"--listen", proxy}, "bytes shared"}, "yield": {device, ""}, "help": {nil, "Usage:"},
+	}
 	seen := map[string]bool{}
 	for _, m := range regexp.MustCompile("(?m)(?:^|`)peerload ([^`\n]+)").FindAllStringSubmatch(string(b), -1) {
-		if m[1] == "help COMMAND" || seen[m[1]] {
+		if seen[m[1]] {
 			continue
 		}
 		seen[m[1]] = true
-		if out, code := run(t, nil, append(strings.Fields(m[1]), "--help")...); code != exitOK {
-			t.Errorf("peerload %s --help: status %d, %s", m[1], code, out)
+		args := strings.Fields(strings.NewReplacer("FILE", "tool.bin", "COMMAND", "doctor").Replace(m[1]))
+		with, ok := more[args[0]]
+		if !ok {
+			t.Errorf("nothing says what %q needs to run here", m[0])
+			continue
+		}
+		if out, code := run(t, nil, append(args, with.args...)...); code != exitOK || !strings.Contains(out, with.says) {
+			t.Errorf("peerload %s: status %d, want %q in %s", m[1], code, with.says, out)
 		}
 	}
-	if len(seen) < 7 {
+	if len(seen) < 10 {
 		t.Errorf("only %v", seen)
 	}
-	if _, code := run(t, nil, "explian", "--help"); code == exitOK {
-		t.Error("a command that is not there has help")
+}
+
+// sharingAgent starts an agent with a proxy, and waits until it shares.
+func sharingAgent(t *testing.T, args []string) (server, proxy string) {
+	t.Helper()
+	srv, _ := provisioner(t)
+	proxy = freeTCP(t)
+	agent := command(nil, append([]string{"agent", "--server", srv.URL, "--model", "CP-7961G", "--mac", "001122334455",
+		"--address", "127.0.78.9/8", "--port", freeUDP(t), "--proxy-address", proxy}, args...)...)
+	var log bytes.Buffer
+	agent.Stderr = &log
+	if err := agent.Start(); err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		_ = agent.Process.Kill()
+		_ = agent.Wait()
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	until(t, "the agent shares", func() bool {
+		out, code := run(t, nil, "proxy", "status", "--listen", proxy)
+		return code == exitOK && !strings.Contains(out, "no peers")
+	})
+	return srv.URL, proxy
+}
+
+// freeTCP is an address at which nobody listens.
+func freeTCP(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // schema reads a schema of docs/schema, or a part of one.
