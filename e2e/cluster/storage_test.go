@@ -21,6 +21,8 @@ type storage struct {
 	t    *testing.T
 	disk string
 	url  string // as --objects has it
+	// endpoint is where it is, and bucket firmware there.
+	endpoint string
 }
 
 // newStorage starts one, with a bucket.
@@ -37,6 +39,7 @@ func newStorage(t *testing.T) *storage {
 	}
 	srv := httptest.NewServer(gofakes3.New(listed{backend}).Server())
 	t.Cleanup(srv.Close)
+	s.endpoint = srv.URL
 	s.url = "s3://firmware/fw?endpoint=" + srv.URL + "&region=us-east-1"
 	return s
 }
