@@ -94,6 +94,9 @@ func (f *jobFlags) request(cmd *cobra.Command, args []string) (r client.JobReque
 		if r.Table, err = console.ReadInput(cmd, file, table.MaxBytes); err != nil {
 			return r, err
 		}
+		if len(r.Table) == 0 {
+			return r, fmt.Errorf("%s is empty: write a table with a column device into it", file)
+		}
 	}
 	r.At, err = console.Moment(f.at)
 	return r, err

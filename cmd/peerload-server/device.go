@@ -363,6 +363,11 @@ func deviceHistory(conn *console.Flags) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(items) == 0 { // of a device that was deleted there may be some
+				if _, err := c.Devices.Get(cmd.Context(), args[0]); err != nil {
+					return err
+				}
+			}
 			return printHistory(conn, cmd, items)
 		})}
 	cmd.Flags().IntVar(&most, "last", 50, "how many entries, 0 for all")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -110,6 +111,9 @@ func profileSet(conn *console.Flags) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(args) == 1 && !console.Given(cmd, "unset", "description") {
+				return errors.New("say what to change: NAME=VALUE, --unset or --description")
+			}
 			change := client.ProfileChange{Description: console.Optional(cmd, "description")}
 			if change.Description == nil || len(args[1:])+len(unset) > 0 {
 				at := client.Target{Level: "profile", Name: args[0]}
@@ -190,6 +194,9 @@ func enterpriseSet(conn *console.Flags) *cobra.Command {
 			settings, err := console.ParseSettings(args, unset)
 			if err != nil {
 				return err
+			}
+			if len(args) == 0 && !console.Given(cmd, "unset", "auto-registration", "register-profile") {
+				return errors.New("say what to change: NAME=VALUE, --unset, --auto-registration or --register-profile")
 			}
 			change := client.EnterpriseChange{RegisterProfile: console.Optional(cmd, "register-profile")}
 			if v := console.Optional(cmd, "auto-registration"); v != nil {

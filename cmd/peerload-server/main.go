@@ -146,6 +146,9 @@ func advised(err error) error {
 		do = "check --server, and that the controller runs"
 	case errors.Is(err, client.NotFound):
 		do = "check the name"
+		if strings.HasPrefix(err.Error(), "not found: no load was published yet") {
+			do = "\"peerload-server load add\" does"
+		}
 		for what, list := range lists {
 			if strings.HasPrefix(err.Error(), "not found: "+what+" ") {
 				do = "\"peerload-server " + list + "\" shows those that there are"

@@ -77,6 +77,8 @@ var mistakes = []string{
 	"release assign r", "release assign none --enterprise", "release assign r --profile none",
 	"release assign r --device 02:00:00:00:00:04", "release add s --load fw,gw", "release delete r",
 	"device set 02:00:00:00:00:01 --load fw --release r",
+	"enterprise set", "profile set lobby", "device show ''", "site add ''", "backup ''", "bulk plan DIR/empty.csv",
+	"device history 02:00:00:00:00:09", "device set 02:00:00:00:00:01 --unset timing timing=lan",
 	// What nobody has said yes to.
 	"undo", "undo none", "undo none --if-version 3", "enterprise set timing=classic",
 	"load assign gw --site Kyotoo --yes", "load assign fw --site Kyoto --yes", "load roll-back --site Kyoto --yes",
@@ -152,7 +154,7 @@ func TestMistakes(t *testing.T) {
 		"short.csv": "device,model\na\n",
 		"rows.csv":  "device,timing\n02:00:00:00:00:01,clasic\n02:00:00:00:00:09,lan\nx,lan\n",
 		"two.csv":   "device,description\n02:00:00:00:00:01,x\n02:00:00:00:00:03,x\n",
-		"password":  "a good password\n",
+		"password":  "a good password\n", "empty.csv": "",
 	} {
 		d.file(name, content)
 	}
@@ -174,6 +176,11 @@ func TestMistakes(t *testing.T) {
 	golden.Answers(t, "mistakes", "peerload-server", lines, func(line string) (string, int) {
 		var out bytes.Buffer
 		args := strings.Fields(strings.ReplaceAll(line, "DIR", d.dir))
+		for i, a := range args {
+			if a == "''" {
+				args[i] = ""
+			}
+		}
 		err := run(t.Context(), args, &out, &out)
 		code := status(err)
 		if code < exitUsage || strings.Contains(fmt.Sprint(err), "secret") {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/console"
+	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/internal/terminal"
 )
 
@@ -76,6 +77,7 @@ func (f *sendFlags) request(cmd *cobra.Command, kind string) (client.OrderReques
 func orderSend(conn *console.Flags) *cobra.Command {
 	f := &sendFlags{}
 	cmd := &cobra.Command{Use: "send KIND", Short: "Tell devices to do something now", Args: cobra.ExactArgs(1),
+		ValidArgs: order.Words(),
 		Long: `Tell devices to do something now. KIND is one of:
 
   check-in         ask how it is provisioned, and report

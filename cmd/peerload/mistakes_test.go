@@ -17,6 +17,9 @@ var mistakes = []string{
 	"completion bash x",
 	// Arguments.
 	"get", "status x", "explain a b", "agent x",
+	"proxy --listen x", "proxy --listen 0.0.0.0:4052",
+	"proxy --listen 192.0.2.1:4052 --allow 192.0.2.0/24",
+	"proxy status --listen x", "proxy status --listen 127.0.0.1:1", "proxy --rule x", "proxy --keep x", "proxy --allow x",
 	// Flags.
 	"get URL --ouput f", "get URL -Z", "get URL -o", "get URL --sha256", "status --state", "agent --log-levle info",
 	// Values.

@@ -94,7 +94,7 @@ func (f *proxyFlags) run(ctx context.Context) error {
 	}
 	l, err := proxy.Listen(f.listen, cfg.Allow)
 	if err != nil {
-		return usageError{err}
+		return usagef("--listen: %w", err)
 	}
 	defer l.Close()
 	dir, err := stateDir(f.state)
@@ -279,9 +279,12 @@ func proxyStatusCommand() *cli.Command {
 func proxyStatus(ctx context.Context, listen string) (s proxy.Status, err error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()
+	if _, err := netip.ParseAddrPort(listen); err != nil {
+		return s, usagef("--listen: %q is no address with a port, such as %s", listen, proxy.DefaultAddress)
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+listen+proxy.StatusPath, nil)
 	if err != nil {
-		return s, usagef("--listen: %q is no address with a port", listen)
+		return s, usageError{err}
 	}
 	resp, err := (&http.Client{Transport: &http.Transport{}}).Do(req)
 	if err != nil {

@@ -172,7 +172,7 @@ func (f *getFlags) newFollower(state string, urls []string) (*follower, error) {
 	words := strings.Fields(f.exec)
 	switch {
 	case len(words) == 0:
-		return nil, usagef("--exec names no command")
+		return nil, usagef("--exec names no command: write one such as --exec 'rauc install {}'")
 	case len(urls) != 1 || f.trust != "" || f.slots:
 		return nil, usagef("--exec takes one file: give one URL, with --sha256 or --unsigned")
 	case f.output == "-":

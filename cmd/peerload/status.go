@@ -163,6 +163,9 @@ func explainCommand() *cli.Command {
 				return err
 			}
 			files, sets := asked(ps, file), askedSets(ps, file)
+			if file != "" && len(files)+len(sets) == 0 && len(names(ps)) == 0 {
+				return usagef("unknown file %q: no file was asked for with this state directory yet", file)
+			}
 			if file != "" && len(files)+len(sets) == 0 {
 				return usageError{choice.Unknown("file", file, names(ps))}
 			}

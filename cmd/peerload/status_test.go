@@ -256,6 +256,9 @@ func TestExplainJSON(t *testing.T) {
 			}
 		}
 	}
+	if out, code := run(t, nil, "explain", ""); code != exitUsage || !strings.Contains(out, "an argument is empty") {
+		t.Errorf("an empty name: %d: %s", code, out)
+	}
 	if out, code := run(t, nil, "explain", "--json", "nothing.bin", "--state", dir); code != exitUsage ||
 		!strings.Contains(out, "unknown file") {
 		t.Errorf("%d: %s", code, out)

@@ -93,6 +93,8 @@ func (c *Command) Execute(ctx context.Context, args []string, stdout io.Writer) 
 	}
 	if args := flags.Args(); at.Args != nil && !at.Args(args) {
 		return BadArgs(at.path, at.Use, args, at.Args)
+	} else if slices.Contains(args, "") {
+		return EmptyArg(at.path, at.Use)
 	}
 	if err := checkValues(flags); err != nil {
 		return err

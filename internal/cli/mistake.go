@@ -127,14 +127,25 @@ func UnknownCommand(path, typed string, commands []string) error {
 // BadArgs says how a command is called that does not take these arguments, by
 // its path and its Use. fits reports whether it takes others.
 func BadArgs(path, use string, args []string, fits func(args []string) bool) error {
-	_, takes, _ := strings.Cut(use, " ")
-	call := strings.TrimSpace(path + " " + takes)
+	call := callOf(path, use)
 	for n := len(args) - 1; n >= 0; n-- {
 		if fits(args[:n]) {
 			return fmt.Errorf("unexpected argument %q: write \"%s\"", args[n], call)
 		}
 	}
 	return fmt.Errorf("an argument is missing: write \"%s\"", call)
+}
+
+// EmptyArg says that an argument is the empty string, as an unset variable of a
+// shell gives it. No command takes one.
+func EmptyArg(path, use string) error {
+	return fmt.Errorf("an argument is empty: write \"%s\"", callOf(path, use))
+}
+
+// callOf is how a command is called.
+func callOf(path, use string) string {
+	_, takes, _ := strings.Cut(use, " ")
+	return strings.TrimSpace(path + " " + takes)
 }
 
 // Advise adds to an error of a file what to do about it. An error that says more

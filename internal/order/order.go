@@ -55,6 +55,15 @@ func Kinds() []Kind {
 	return []Kind{CheckIn, Retry, Restart, ResetTogether, CollectLog, UpdateSettings, ForgetFailure}
 }
 
+// Words are the kinds that this program knows, as a command line has them.
+func Words() []string {
+	words := []string{}
+	for _, k := range Kinds() {
+		words = append(words, string(k))
+	}
+	return words
+}
+
 // Known reports whether this program knows the kind.
 func (k Kind) Known() bool { return slices.Contains(Kinds(), k) }
 

@@ -78,7 +78,10 @@ func check(fits cobra.PositionalArgs) cobra.PositionalArgs {
 		}
 		right := func(args []string) bool { return fits == nil || fits(cmd, args) == nil }
 		if !right(args) {
-			return cli.BadArgs(path, cmd.Use, args, right)
+			return choices(cmd, args, cli.BadArgs(path, cmd.Use, args, right))
+		}
+		if slices.Contains(args, "") {
+			return cli.EmptyArg(path, cmd.Use)
 		}
 		if len(cmd.ValidArgs) > 0 {
 			for _, a := range args {
@@ -89,6 +92,14 @@ func check(fits cobra.PositionalArgs) cobra.PositionalArgs {
 		}
 		return checkFlags(cmd)
 	}
+}
+
+// choices adds to err which words the argument that is missing can be.
+func choices(cmd *cobra.Command, args []string, err error) error {
+	if len(args) > 0 || len(cmd.ValidArgs) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; %s is %s", err, argument(cmd), choice.List(cmd.ValidArgs))
 }
 
 // argument is what Use calls the first argument.

@@ -57,6 +57,7 @@ func TestMistakes(t *testing.T) {
 		"thing show":         `an argument is missing: write "prog thing show THING"`,
 		"thing show a b":     `unexpected argument "b": write "prog thing show THING"`,
 		"thing show --nope":  `unknown flag --nope: "prog thing show --help" lists those that there are`,
+		"thing turn":         `an argument is missing: write "prog thing turn KEY"; KEY is root or leaf`,
 		"thing turn rot":     `unknown key "rot": choose root or leaf; did you mean root?`,
 		"thing add a --all":  "--as is missing: what it is called",
 		"thing add a --as":   "--as needs a value: what it is called (required)",

@@ -270,6 +270,7 @@ func (s *rig) upload(fields [][2]string, files ...string) (int, string) {
 func TestLoads(t *testing.T) {
 	s := newRig(t)
 	s.want(404, "GET", "/trust/root", nil) // nothing was published yet
+	s.want(404, "POST", "/trust/keys/root/rotate", nil)
 	fields := func(version, model string) [][2]string {
 		return [][2]string{{"name", "fw" + version}, {"version", version}, {"model", model}}
 	}

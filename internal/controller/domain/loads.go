@@ -548,6 +548,10 @@ func (c *Controller) VerifyLoads(ctx context.Context, a Actor) ([]CheckedLoad, e
 	return all, err
 }
 
+// errUnpublished says that the repository is not there yet.
+var errUnpublished = fmt.Errorf("%w: no load was published yet, and the keys are made with the first: publish one",
+	ErrNotFound)
+
 // RotateKeys gives a role of the repository ("root", "targets", "snapshot" or
 // "timestamp") a new key.
 func (c *Controller) RotateKeys(ctx context.Context, a Actor, role string) error {
@@ -560,7 +564,9 @@ func (c *Controller) RotateKeys(ctx context.Context, a Actor, role string) error
 	}
 	c.publishing.Lock()
 	defer c.publishing.Unlock()
-	if err := repo.RotateKeys(role); err != nil {
+	if err := repo.RotateKeys(role); errors.Is(err, repository.ErrNoRepository) {
+		return errUnpublished
+	} else if err != nil {
 		return err
 	}
 	return c.update(ctx, a, func(_ Tx, j *journal) error {
@@ -578,7 +584,7 @@ func (c *Controller) Root() ([]byte, int64, error) {
 	}
 	b, version, err := repo.ExportRoot()
 	if errors.Is(err, repository.ErrNoRepository) {
-		return nil, 0, fmt.Errorf("%w: nothing was published yet, and there is no root before", ErrNotFound)
+		return nil, 0, errUnpublished
 	}
 	return b, version, err
 }

@@ -33,7 +33,7 @@ func (s SettingsChange) apply(v policy.Values) (policy.Values, error) {
 			return nil, invalid("%w", err)
 		}
 		if _, both := set[name]; both {
-			return nil, invalid("%s is both set and unset", name)
+			return nil, invalid("%s is both set and unset: do one of the two", name)
 		}
 		delete(n, name)
 	}

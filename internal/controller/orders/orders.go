@@ -128,11 +128,7 @@ func (r Request) filters() bool {
 
 // checkKind says which kinds there are, if this is none of them.
 func checkKind(kind string) error {
-	words := []string{}
-	for _, k := range order.Kinds() {
-		words = append(words, string(k))
-	}
-	if err := choice.Value("the kind", kind, words); err != nil {
+	if err := choice.Value("the kind", kind, order.Words()); err != nil {
 		return fmt.Errorf("%w: %w", domain.ErrInvalid, err)
 	}
 	return nil

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -155,8 +154,6 @@ func CheckFiles(files []string) error {
 func usable(path string) error {
 	info, err := os.Stat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %s does not exist: check the path", ErrRefused, path)
 	case err != nil:
 		return err
 	case info.IsDir():

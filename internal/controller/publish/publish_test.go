@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -181,7 +182,6 @@ func TestCheckFiles(t *testing.T) {
 	good := s.file("a.bin", "aaa")
 	for says, files := range map[string][]string{
 		"at least one file":  nil,
-		"does not exist":     {good, s.dir + "/none"},
 		"is a directory":     {s.dir},
 		"not a regular file": {pipe},
 		"is empty":           {s.file("empty.bin", "")},
@@ -191,6 +191,9 @@ func TestCheckFiles(t *testing.T) {
 		if err := CheckFiles(files); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v: %v, want %q", files, err, says)
 		}
+	}
+	if err := CheckFiles([]string{good, s.dir + "/none"}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that is missing: %v", err)
 	}
 	if err := CheckFiles([]string{good}); err != nil {
 		t.Error(err)

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -27,7 +29,16 @@ func Listen(address string, allow []netip.Prefix) (net.Listener, error) {
 		return nil, fmt.Errorf("%s is not on loopback: name the networks that may use the proxy, or listen on %s", address,
 			DefaultAddress)
 	}
-	return net.Listen("tcp", address)
+	l, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("%w; it is no address of this device: choose one that is", err)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%w; another program has it: choose another port, or end that program", err)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%w; ports below 1024 need rights: choose another port", err)
+	}
+	return l, err
 }
 
 // Serve serves clients until ctx ends, then closes the proxy.
