@@ -6,17 +6,17 @@
 //	go run ./internal/fleet -phases reports …        a part; -database keeps the fleet for the next one
 //
 // The fleet follows from the seed: names, models, sites, and what each device says of
-// itself. Devices come by bulk jobs, as a table does that somebody uploads. What they
-// have said before is written into the database at once, which is not measured. Then
-// pages and overviews are read, a rollout takes its step, and devices report over HTTP,
-// at a rate that is given; how many came through is printed beside it.
+// itself. Devices come by bulk jobs, like a table that somebody uploads. Their earlier
+// reports are written into the database at once, which is not measured. Then
+// pages and overviews are read, a rollout takes a step, and devices report over HTTP
+// at a given rate; the number of reports that were taken is printed beside it.
 //
 // Without -database the program starts a PostgreSQL server of its own (initdb and
 // postgres of Debian's package postgresql), with its defaults and -fsync as given, and
 // removes it. Clients, controller and database share the machine.
 //
-// What is wrong fails the command: lost devices, lost reports, false counts. A bound
-// that is missed does not: it says something of the machine, too.
+// The command fails if devices or reports are lost, or counts are wrong. It does not
+// fail if a bound is missed, which may be the machine's fault.
 //
 // What lives here: the fleet, the phases, the table. What must not: what the controller
 // does, which is its own packages'.

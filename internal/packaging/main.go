@@ -5,7 +5,7 @@
 //	go run ./internal/packaging -version 0.1.0 -out dist -only '_amd64\.deb$'
 //	go run ./internal/packaging -version 0.1.0 -out dist -programs built
 //
-// What is in a package stands in products.go alone; the files themselves, such as
+// products.go alone says what is in a package; the files themselves, such as
 // units, scripts and default configuration, are in the folder packaging. The
 // formats are nfpm's, which is built from packaging/tools, a module of its own.
 // The same commit, version, date and programs give the same bytes.

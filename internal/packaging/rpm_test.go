@@ -14,7 +14,7 @@ import (
 )
 
 // TestRPM: rpm installs the packages below a root of its own, upgrades and removes them.
-// What people changed of the configuration outlives that, and nothing else of them does.
+// Configuration that people have changed is kept, and nothing else of the packages is.
 // The programs are scripts here: rpm does not look into them. What the packages' own
 // scripts do is in TestRemovalStops and TestConfigurationIsGone.
 func TestRPM(t *testing.T) {

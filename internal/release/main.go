@@ -4,10 +4,10 @@
 //	go run ./internal/release -out dist -key release-key.pem
 //	go run ./internal/release -out dist -untagged -only linux/arm
 //
-// It builds in a clone of its own, so nothing that is not committed gets in, and
+// It builds in a clone of its own, so that only committed files get in, and
 // the Go command writes tag, commit and date into each program. The same commit
-// and the same version of Go give the same bytes, in whatever folder and on
-// whatever machine. In dist are then the packages or archives of each program and
+// and the same version of Go give the same bytes, in any folder and on any
+// machine. Afterwards dist has the packages or archives of each program and
 // processor, one bill of materials (CycloneDX) for each program and processor,
 // SHA256SUMS over all of these and its signature SHA256SUMS.sig, which "peerload
 // trust verify-release" verifies.

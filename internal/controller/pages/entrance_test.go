@@ -28,7 +28,8 @@ func TestSetup(t *testing.T) {
 	s.browser().post("/setup", "secret", secret, "name", "eve", "password", password).want(t, 401, "void")
 }
 
-// Whoever is not signed in is asked to, and comes to the page that was asked for.
+// TestSignIn: a user who is not signed in is asked to, and then gets to the page that
+// was asked for.
 func TestSignIn(t *testing.T) {
 	s := newRig(t)
 	b := s.user("viewer")

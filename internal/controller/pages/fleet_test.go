@@ -109,7 +109,7 @@ func TestDevicePage(t *testing.T) {
 	}
 	was := frame.VersionField(d.Version)["version"]
 	edit(was).want(t, 200, "Reception", "Saved.")
-	// Whoever was slower sees both, and may write all the same.
+	// The slower user sees both values, and can save all the same.
 	p := b.post("/devices/SEP000000000001/edit", "version", was, "model", "linux-amd64",
 		"description", "Lounge").want(t, 409, "Somebody else has changed it", `value="Lounge"`, "Reception")
 	if again := versionField.FindStringSubmatch(p.text); again == nil || again[1] == was {

@@ -16,7 +16,7 @@ import (
 	"github.com/peerload/peerload/report"
 )
 
-// What people do, in a browser. A button is found by its text.
+// The helpers below find what people click in a browser; a button by its text.
 func button(text string) string { return fmt.Sprintf(`//main//button[contains(., %q)]`, text) }
 func linkTo(text string) string { return fmt.Sprintf(`//main//a[contains(., %q)]`, text) }
 

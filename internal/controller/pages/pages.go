@@ -1,5 +1,5 @@
-// Package pages has the controller's pages for people: each shows what the API says
-// and changes what the API lets whoever is signed in change.
+// Package pages has the controller's pages for people. Each page shows what the API
+// says, and changes what the API lets the signed-in user change.
 //
 // What lives here: what each page is about, in a file of its subject with a template
 // beside it. What must not: layout, sign-in and forms, which package frame has; words

@@ -278,7 +278,7 @@ func TestUnsignedLoadPage(t *testing.T) {
 	s.user("viewer").get("/loads").want(t, 200, "!/loads/unsigned")
 }
 
-// What is seldom done has its page, too: it asks first, and then does it.
+// TestRareActions: rare actions have pages, too, which ask first.
 func TestRareActions(t *testing.T) {
 	s := newRig(t)
 	s.fleetOf("")

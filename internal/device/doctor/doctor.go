@@ -1,5 +1,5 @@
-// Package doctor says what is in the way of sharing on a host, from what the host tells
-// of itself: its links, its firewall, names, clock, metadata, and what its peers send.
+// Package doctor finds what keeps a host from sharing. It judges by the host's links,
+// firewall, names, clock and metadata, and by what its peers send.
 //
 // What lives here: findings, each with what to do, in English and Japanese; it is pure.
 // What must not: how a host is asked, which the command does.

@@ -353,7 +353,7 @@ const maxWaiting = 256
 
 // waitingOrders are orders of feeds that do not serve this device at the moment. They
 // are of two feeds at most, as package carrier counts them: the one that has served
-// last, and the newest. What one feed does must not lose an order of the other, which
+// last, and the newest. An order of the one feed must not be lost through the other: it
 // was counted.
 type waitingOrders struct {
 	last string // the feed that has served last

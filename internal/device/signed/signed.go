@@ -1,7 +1,7 @@
-// Package signed is what a publisher has signed, as the engine asks for it: package
-// trust behind tuf.Trust.
+// Package signed gives the engine the publisher's signed metadata: it implements
+// tuf.Trust by package trust.
 //
-// What lives here: the way from one to the other. What must not: verifying, which is in
+// What lives here: the adapter between the two. What must not: verifying, which is in
 // package trust, and fetching, which is in the engine. Programs that fetch single files
 // alone leave this package out, and with it the library of TUF.
 package signed

@@ -1,5 +1,5 @@
-// Package frame is what all pages of the controller stand in: who is signed in, the
-// language, the layout, forms and their errors, and what a change would touch.
+// Package frame has what all pages of the controller share: sign-in, the language, the
+// layout, forms and their errors, and what a change would touch.
 //
 // A page knows the controller by its API alone, which it calls in this process with
 // the cookie of the browser: rights, limits and the audit log are those of the API.

@@ -34,8 +34,8 @@ func TestFigures(t *testing.T) {
 	}
 }
 
-// What is chosen stays chosen, though the list that a field offers was cut before it: a
-// user who is limited to a site must not lose the limit when their name is changed.
+// TestChoices: a choice is kept even if the list that a field offers was cut before it.
+// A user who is limited to a site must not lose the limit when their name is changed.
 func TestChoices(t *testing.T) {
 	f, err := New(Config{API: http.NotFoundHandler()})
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package reports has the controller's pages of what happened, and of what would: the
-// history of the fleet, what sharing has saved, and what an upgrade of a site will take.
+// Package reports has the controller's pages that report and predict: the history of the
+// fleet, what sharing has saved, and how long an upgrade of a site will take.
 //
 // What lives here: these pages. What must not: pages that change something, and counting,
 // which is the API's.

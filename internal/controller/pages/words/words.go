@@ -1,4 +1,4 @@
-// Package words has what the controller's pages say in Japanese. English texts stand
+// Package words has the Japanese texts of the controller's pages. English texts stand
 // where they are shown, in templates and in Go; a table finds the Japanese one by them.
 //
 // What lives here: the tables, ja/*.txt, one for each part of the pages: a line that

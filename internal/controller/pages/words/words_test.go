@@ -83,7 +83,7 @@ func TestSay(t *testing.T) {
 	}
 }
 
-// What a page says itself about a mistake has its Japanese, as what it shows.
+// TestProblems: a page's own messages about mistakes have a Japanese text, too.
 func TestProblems(t *testing.T) {
 	detail := regexp.MustCompile(`Detail:\s+("(?:[^"\\]|\\.)*")`)
 	n := 0
