@@ -72,7 +72,8 @@ func TestInstallGuide(t *testing.T) {
 			t.Errorf("%s: there is no such package; there are %v", command, made)
 		}
 	}
-	started := regexp.MustCompile(`(?:systemctl (?:enable --now|edit)|rc-update add|rc-service|journalctl -u)\s+([\w@.-]+)`)
+	const starts = `(?:systemctl (?:enable --now|edit)|rc-update add|rc-service|journalctl -u)`
+	started := regexp.MustCompile(starts + `\s+([\w@.-]+)`)
 	found := started.FindAllStringSubmatch(text, -1)
 	for _, m := range found {
 		if !services[m[1]] {
@@ -106,7 +107,8 @@ func TestImageGuide(t *testing.T) {
 	if len(image) != 3 || !isRun {
 		t.Fatalf("%q", image)
 	}
-	o, err := parseOptions(t.Context(), append(strings.Fields(first), "-date", time.Now().Format(time.RFC3339)), io.Discard)
+	args := append(strings.Fields(first), "-date", time.Now().Format(time.RFC3339))
+	o, err := parseOptions(t.Context(), args, io.Discard)
 	if err != nil || o.keep != "built" || o.out != "dist" {
 		t.Fatalf("%+v, %v", o, err)
 	}

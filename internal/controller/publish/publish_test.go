@@ -117,7 +117,6 @@ func TestAddRefuses(t *testing.T) {
 	}
 	for what, r := range map[string]Request{
 		"no files":        request("1"),
-		"missing":         request("1", good, s.dir+"/none"),
 		"directory":       request("1", s.dir),
 		"device":          request("1", link),
 		"empty":           request("1", s.file("empty.bin", "")),
@@ -136,6 +135,9 @@ func TestAddRefuses(t *testing.T) {
 		if _, err := Add(s.repo, r); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", what, err)
 		}
+	}
+	if _, err := Add(s.repo, request("1", good, s.dir+"/none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("missing: %v", err)
 	}
 	if _, err := os.Stat(s.base); !errors.Is(err, os.ErrNotExist) {
 		t.Error("a refused load has left something behind")
