@@ -49,6 +49,26 @@ func bendAll(sub *Subnet, b bent) {
 
 func isDatagram(in pdp.Event) bool { _, ok := in.(pdp.Datagram); return ok }
 
+// TestDroppedIsNotHeld: a chunk that was dropped counts for nothing, though the medium
+// still has its bytes behind the end of the file.
+func TestDroppedIsNotHeld(t *testing.T) {
+	s, sub, f := site(1, 2)
+	for _, d := range sub.devices {
+		d.Start()
+	}
+	s.At(sec(1), func() {
+		st := &sub.devices[1].Task(f).store
+		st.put(f.Chunks(), wrong)
+		st.drop(f.Chunks())
+	})
+	if !s.RunToEnd(time.Minute) {
+		t.Error("not all have ended")
+	}
+	for _, v := range s.CheckEnd() {
+		t.Error(v)
+	}
+}
+
 // TestInvariantsCanFail breaks each invariant on purpose: it is found.
 func TestInvariantsCanFail(t *testing.T) {
 	for _, c := range []struct {
