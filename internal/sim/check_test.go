@@ -69,6 +69,20 @@ func TestDroppedIsNotHeld(t *testing.T) {
 	}
 }
 
+// TestStartedTwice: a device that runs already is not started a second time.
+func TestStartedTwice(t *testing.T) {
+	s, sub, f := site(1, 1)
+	d := sub.devices[0]
+	d.Restart(false)
+	s.At(sec(1), d.Start)
+	if !s.RunToEnd(time.Minute) {
+		t.Error("not all have ended")
+	}
+	if d.Task(f).Asked != 1 || len(sub.Opened) != 1 {
+		t.Errorf("asks the server %d times", len(sub.Opened))
+	}
+}
+
 // TestInvariantsCanFail breaks each invariant on purpose: it is found.
 func TestInvariantsCanFail(t *testing.T) {
 	for _, c := range []struct {

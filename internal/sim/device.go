@@ -163,8 +163,12 @@ func (d *Device) dropEnd(e *end) {
 	}
 }
 
-// Start switches the device on.
+// Start switches the device on. One that a fault has started before its time runs on:
+// it is one process.
 func (d *Device) Start() {
+	if d.on {
+		return
+	}
 	s := d.sub.s
 	d.on, d.dark, d.asleep, d.parked, d.started = true, false, false, nil, s.now
 	d.upBusy, d.downFree, d.diskFree, d.turn = false, s.now, s.now, 0

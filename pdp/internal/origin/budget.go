@@ -45,8 +45,9 @@ type Budget struct {
 // use is how long an address has used the budget.
 type use struct {
 	since time.Duration // if it had done so without a break
-	over  bool          // it is done
+	over  bool          // it is done, or fell silent
 	at    time.Duration // since then
+	heard time.Duration // when it said last that it goes on
 }
 
 // NewBudget returns an unused budget.
@@ -128,15 +129,23 @@ func more(a, b int64) bool { return a > 2*b }
 
 // Renew believes every address anew.
 func (b *Budget) Renew(now time.Duration) {
-	for a := range b.heard {
-		b.heard[a] = use{since: now}
+	for a, u := range b.heard {
+		b.heard[a] = use{since: now, over: u.over, at: now, heard: now}
 	}
 }
 
 // believed reports whether a claim from an address counts, and begins to count its
-// time.
+// time. One that fell silent, as a device does that crashes, was waited for until its
+// claim lapsed.
 func (b *Budget) believed(now time.Duration, a netip.Addr) bool {
 	u, before := b.heard[a]
+	if before && !u.over && now-u.heard > b.cfg.Lapse {
+		u.over, u.at = true, u.heard+b.cfg.Lapse
+		if b.otherAddr.Addr() == a {
+			b.other = wire.Peer{} // what it says now is of another download
+		}
+	}
+	u.heard = now
 	switch {
 	case !before && len(b.heard) >= mostHeard:
 		return false

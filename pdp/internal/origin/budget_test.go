@@ -98,6 +98,18 @@ func TestBudget(t *testing.T) {
 			t.Errorf("after %v: waits for it %v", used, !waits)
 		}
 	}
+	// One that fell silent, as after a crash, has used no more than the wait for it.
+	left := cfg.Share - cfg.Lapse
+	for used, waits := range map[time.Duration]bool{left: true, left + time.Second: false} {
+		h := newBudget()
+		for now := time.Duration(0); now <= used; now += time.Second {
+			h.Heard(now, peer(5), peer(4), link, &wire.Direct{Bytes: int64(now)}, 0)
+		}
+		now := time.Hour
+		if h.Heard(now, peer(5), peer(4), link, &wire.Direct{}, 0); h.Taken(now) != waits {
+			t.Errorf("silent after %v: waits for it %v", used, !waits)
+		}
+	}
 	g := newBudget()
 	g.Entitle(0)
 	now = 0
