@@ -34,16 +34,19 @@ var fields = []struct {
 	name  string
 	names []string
 }{
-	{deviceColumn, []string{"device name", "mac", "mac address", "phone", "phone name", "機器", "機器名", "デバイス",
-		"デバイス名", "電話機", "MACアドレス"}},
-	{Model, []string{"models", "model name", "device type", "phone type", "phone model", "product", "機種", "機種名",
-		"モデル", "型番"}},
+	{deviceColumn, []string{"devices", "device name", "device mac", "mac", "mac addr", "mac address", "ethernet address",
+		"phone", "phone name", "端末", "端末名", "機器", "機器名", "デバイス", "デバイス名", "電話", "電話機", "電話機名",
+		"電話名", "MACアドレス", "物理アドレス"}},
+	{Model, []string{"models", "model name", "device model", "device type", "phone type", "phone model", "product", "機種",
+		"機種名", "モデル", "モデル名", "製品", "製品名", "型番", "型式", "端末種別", "デバイスタイプ"}},
 	{Profile, []string{"profile name", "device profile", "common profile", "common phone profile", "プロファイル",
 		"プロファイル名", "共通プロファイル"}},
-	{Site, []string{"site name", "location", "branch", "拠点", "拠点名", "サイト", "場所"}},
-	{Description, []string{"descr", "comment", "comments", "note", "notes", "説明", "備考", "メモ"}},
+	{Site, []string{"sites", "site name", "location", "branch", "office", "拠点", "拠点名", "サイト", "サイト名", "場所",
+		"設置場所", "ロケーション", "支店", "支店名", "事業所"}},
+	{Description, []string{"descr", "comment", "comments", "note", "notes", "remarks", "説明", "備考", "メモ", "コメント",
+		"摘要"}},
 	{Load, []string{"load name", "phone load", "phone load name", "firmware", "firmware load", "ロード", "ロード名",
-		"ファームウェア"}},
+		"ファームウェア", "ファームウェア名"}},
 	{Release, []string{"release name", "リリース", "リリース名"}},
 	{ignored, []string{"line", "problem", "行", "問題"}},
 }

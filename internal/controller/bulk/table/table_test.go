@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf16"
@@ -78,8 +80,9 @@ func TestRead(t *testing.T) {
 		"UTF-16, big no mark": in16(phones, binary.BigEndian, false),
 		"capitals and spaces": []byte("MAC Address;Phone Model;Peer Firmware Sharing\n001122334455; 7961 ;on\n" +
 			"001122334466;;-\n"),
-		"Japanese":        []byte("MACアドレス,機種,ピアファームウェア共有\n001122334455,7961,on\n001122334466,　,-\n"),
-		"wide and narrow": []byte("ＭＡＣ_ＡＤＤＲＥＳＳ,ﾓﾃﾞﾙ,PEER-SHARING\n001122334455,7961,on\n001122334466,,-\n"),
+		"Japanese":           []byte("MACアドレス,機種,ピアファームウェア共有\n001122334455,7961,on\n001122334466,　,-\n"),
+		"Japanese terminals": []byte("端末\tモデル名\tピアファームウェア共有\n001122334455\t7961\ton\n001122334466\t\t-\n"),
+		"wide and narrow":    []byte("ＭＡＣ_ＡＤＤＲＥＳＳ,ﾓﾃﾞﾙ,PEER-SHARING\n001122334455,7961,on\n001122334466,,-\n"),
 		"quotes": []byte("\"device\",\"model\",\"peer-sharing\"\n\"001122334455\",\"7961\",on\n" +
 			"001122334466,\"\",-\n"),
 		"bad rows, mended": []byte("device,model,peer-sharing,line,problem\n001122334455,7961,on,7,x\n" +
@@ -122,6 +125,29 @@ func TestColumns(t *testing.T) {
 	}
 	if !reflect.DeepEqual(of, known()) {
 		t.Errorf("known columns are %v, not %v", known(), of)
+	}
+}
+
+// TestGuide: the guide names each column, and a table may have it by each of the names
+// that the guide tells.
+func TestGuide(t *testing.T) {
+	guide, err := os.ReadFile("../../../../docs/BULK.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z]+)` \\| (.*) \\|$").FindAllStringSubmatch(string(guide), -1) {
+		told[m[1]] = true
+		for _, n := range strings.Split(m[2], ", ") {
+			if is := known()[fold(n)]; is != m[1] {
+				t.Errorf("the guide says that %q is %s; it is %q", n, m[1], is)
+			}
+		}
+	}
+	for _, f := range fields {
+		if f.name != ignored && !told[f.name] {
+			t.Errorf("the guide has no names of %s", f.name)
+		}
 	}
 }
 
