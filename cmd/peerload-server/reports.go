@@ -23,56 +23,18 @@ import (
 	"github.com/peerload/peerload/internal/controller/store/postgres"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/durable"
-	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/terminal"
 )
 
 func reportCommand() *cobra.Command {
 	return group("report", "What devices say, and who changed what", func(conn *console.Flags) []*cobra.Command {
-		return []*cobra.Command{reportOverview(conn), summary.Failures(conn), summary.Savings(conn), reportHistory(conn),
+		return []*cobra.Command{summary.Overview(conn), summary.Failures(conn), summary.Savings(conn), reportHistory(conn),
 			reportAudit(conn)}
 	})
 }
 
 func webhookCommand() *cobra.Command {
 	return group("webhook", "Tell others of failures and rollouts", hook.Commands)
-}
-
-func reportOverview(conn *console.Flags) *cobra.Command {
-	var silent time.Duration
-	var site string
-	cmd := &cobra.Command{Use: "overview", Short: "Count devices, states and bytes", Args: cobra.NoArgs,
-		RunE: conn.With(func(cmd *cobra.Command, _ []string, c *console.Connection) error {
-			o, err := c.Overview(cmd.Context(), site, silent)
-			if err != nil {
-				return err
-			}
-			if conn.JSON {
-				return conn.Show(cmd, "overview", o, "")
-			}
-			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%d devices, %d silent for %s, %d do not run the load they should\n", o.Devices, o.Silent,
-				parse.Duration(silent), o.Pending)
-			for _, part := range []struct {
-				what string
-				n    map[string]int
-			}{{"state", o.ByState}, {"model", o.ByModel}, {"runs", o.ByActive}, {"role", o.ByRole}, {"site", o.BySite}} {
-				for _, k := range slices.Sorted(maps.Keys(part.n)) {
-					fmt.Fprintf(out, "%-6s %6d  %s\n", part.what, part.n[k], terminal.Printable(k))
-				}
-			}
-			if o.DeadMessages > 0 {
-				fmt.Fprintf(out, "%d messages of webhooks were given up: \"peerload-server webhook list\" says why\n",
-					o.DeadMessages)
-			}
-			_, err = fmt.Fprintf(out, "traffic: %s from the server, %s from peers, %s held before, %s sent to peers\n",
-				terminal.Bytes(o.Traffic.FromOrigin), terminal.Bytes(o.Traffic.FromPeers),
-				terminal.Bytes(o.Traffic.FromCache), terminal.Bytes(o.Traffic.ToPeers))
-			return err
-		})}
-	console.SiteFlag(cmd, &site, "count the devices of this site only")
-	cmd.Flags().DurationVar(&silent, "silent", time.Hour, "after which time a device counts as silent")
-	return cmd
 }
 
 func reportHistory(conn *console.Flags) *cobra.Command {

@@ -3,7 +3,7 @@
 // What lives here: their flags, and what people read. What must not: what counts as
 // failed or saved, which the controller says.
 //
-// Read Failures, then Savings.
+// Read Failures, then Savings, then Overview.
 package summary
 
 import (

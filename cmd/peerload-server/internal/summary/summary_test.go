@@ -49,3 +49,31 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
+
+// TestOverviewText: what was counted is said in both languages, one thing as one.
+func TestOverviewText(t *testing.T) {
+	one := client.Overview{Devices: 1, Silent: 1, DeadMessages: 1, BySite: map[string]int{"Kyoto": 1},
+		ByState: map[string]int{"failed": 1}, Traffic: client.Traffic{FromOrigin: 600_000}}
+	many := client.Overview{Devices: 2, DeadMessages: 3}
+	for _, c := range []struct {
+		o        client.Overview
+		japanese bool
+		want     []string
+	}{
+		{one, false, []string{"1 device, 1 silent for 1h, 0 not on the load assigned\nstate       1  failed\n",
+			"site        1  Kyoto\n1 message of a webhook was given up: ", "traffic: 600 kB from the server, "}},
+		{one, true, []string{"機器 1 台、", "\n状態        1  failed\n拠点        1  Kyoto\n", "メッセージ 1 件", "サーバーから 600 kB"}},
+		{many, false, []string{"2 devices, ", "\n3 messages of webhooks were given up: "}},
+		{many, true, []string{"機器 2 台、", "メッセージ 3 件"}},
+	} {
+		got := overviewText(c.o, time.Hour, c.japanese)
+		for _, want := range c.want {
+			if !strings.Contains(got, want) {
+				t.Errorf("%q is not in\n%s", want, got)
+			}
+		}
+		if strings.Count(got, "\n") != 3+len(c.o.BySite)+len(c.o.ByState) {
+			t.Errorf("it has %d lines:\n%s", strings.Count(got, "\n"), got)
+		}
+	}
+}
