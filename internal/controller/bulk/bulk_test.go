@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/bulk"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 )
 
 const (
@@ -430,4 +433,41 @@ func TestAsShown(t *testing.T) {
 	r.is(err, domain.ErrConflict)
 	_, err = r.Create(r.ctx, r.admin, ask)
 	r.ok(err)
+}
+
+// TestSitesTogether: rows that name many sites ask as often as rows that name one.
+func TestSitesTogether(t *testing.T) {
+	s, err := freshdb.Open(t.Context(), filepath.Join(t.TempDir(), "a.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	r := rigOn(t, s)
+	one, many := []string{"device,model,site"}, []string{"device,model,site"}
+	for i := range 20 {
+		name := fmt.Sprintf("Site %02d", i)
+		_, err := r.ctl.CreateSite(r.ctx, r.admin, name, domain.SiteChange{})
+		r.ok(err)
+		one = append(one, fmt.Sprintf("%012X,7941,Kyoto", i+1))
+		many = append(many, fmt.Sprintf("%012X,7941,%s", i+100, name))
+	}
+	var asked atomic.Int32 // jobs read and write at the same time
+	s.Trace = func(string, []any) { asked.Add(1) }
+	of := func(rows []string) int32 {
+		asked.Store(0)
+		if j := r.run(csv(rows...)); j.State != domain.JobDone || j.Counts.Created != 20 {
+			t.Errorf("%+v", j)
+		}
+		return asked.Load()
+	}
+	// SQLite writes the counts of each site by themselves: two statements, a row each.
+	if few, all := of(one), of(many); all-few > 2*20 {
+		t.Errorf("%d statements for rows of one site, %d for those of 20", few, all)
+	}
+	if d := r.devices()["SEP000000000064"]; d.Site != "Site 00" {
+		t.Errorf("%+v", d)
+	}
+	if j := r.run(csv("device,model,site", "0000000000FF,7941,Site 0")); j.State != domain.JobRefused {
+		t.Errorf("a site that is not there: %+v", j)
+	}
 }

@@ -27,12 +27,19 @@ type judge func(ctx context.Context, name string, before *domain.Device, change 
 func judged(ctx context.Context, desk *domain.Desk, by judge, rows []domain.JobRow, o domain.JobOptions) (
 	all []domain.Judged, of []int, err error) {
 	names := make([]string, 0, len(rows))
+	var sites []string
 	for _, r := range rows {
-		if r.Outcome != domain.RowRefused {
-			names = append(names, r.Device)
+		if r.Outcome == domain.RowRefused {
+			continue
+		}
+		if names = append(names, r.Device); r.Change.Site != nil {
+			sites = append(sites, *r.Change.Site)
 		}
 	}
 	known, err := desk.Tx().Devices().GetAll(ctx, names)
+	if err == nil {
+		err = desk.ReadSites(ctx, sites)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -105,6 +105,24 @@ func (snap *snapshot) checkSite(ctx context.Context, name string) error {
 	return missing(ctx, snap, snap.tx.Sites(), "site", name)
 }
 
+// ReadSites reads sites that rows name, with one statement for many of them. Those that
+// are not there, or not for who asks, are looked up again, which says why.
+func (k *Desk) ReadSites(ctx context.Context, names []string) error {
+	snap := k.snap
+	names = slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(names))), func(name string) bool {
+		_, seen := snap.sites[name]
+		return seen || name == ""
+	})
+	if len(names) == 0 {
+		return nil
+	}
+	found, err := snap.tx.Sites().GetAll(ctx, names)
+	for name, s := range found {
+		snap.sites[name] = &s
+	}
+	return err
+}
+
 // missing is the error of a name that nothing of its kind has. It says which was
 // probably meant.
 func missing[T interface{ Key() string }, F any](ctx context.Context, snap *snapshot, t Table[T, F],
