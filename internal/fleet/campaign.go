@@ -173,9 +173,11 @@ func (f *fleet) imported(ctx context.Context) error {
 			}
 			fmt.Fprintf(rows, "%s,%s,%s,%s,\"Phone %d, room %d\",on\n", name(i), models[d.model], d.profile, at, i, i%997)
 		}
+		first := time.Now()
 		if err := f.job(ctx, rows.Bytes(), to-from); err != nil {
 			return err
 		}
+		f.told(fmt.Sprintf("import: table of %d rows beside %d", to-from, from), time.Since(first).Seconds(), "s")
 		most = max(most, resident())
 	}
 	took := time.Since(begun).Seconds()
