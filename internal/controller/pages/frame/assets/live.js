@@ -47,18 +47,21 @@
   const why = (code) => code ? say("why " + code) : "";
 
   // The tree of the chosen file: nodes with their places, and lines.
-  // Three steps, each in a frame of its own: who is below whom, where each stands, what
-  // is drawn from where to where.
-  let nodes = [], lines = [], places = new Map(), eased = 0, widest = 1, by = new Map(), server = null, laid = null;
-  function gather() {
+  // Three steps, each in frames of its own: who is below whom, where each stands, what
+  // is drawn from where to where. The latter two only if somebody has another parent.
+  // A yield is where a frame may end, as with all that is done for many devices.
+  const some = 100;
+  let tree = { nodes: [], lines: [], widest: 1 }, places = new Map(), eased = 0, by = new Map(), server = null, laid = null;
+  function* gather() {
     const all = [];
-    by = new Map();
+    by = new Map(); moved = false;
     for (const d of shown.devices.values()) {
       const f = d.files.get(chosen);
       if (!f) continue;
       const n = { d, f, children: [], name: d.name };
       all.push(n);
       if (d.address) by.set(d.address, n);
+      if (all.length % some === 0) yield;
     }
     server = { name: "", children: [], leads: true };
     for (const n of all) n.up = by.get(n.f.parents?.[0]) ?? by.get(n.f.root) ?? server;
@@ -70,14 +73,22 @@
       if (!m.leads) m.up = server;
       for (const w of way) w.leads = true;
     }
+    yield;
+    const same = (n, old) => old?.up.name === n.up.name && old.d.address === n.d.address && old.f.parents?.[1] === n.f.parents?.[1];
+    if (all.length + 1 === places.size && all.every((n) => same(n, places.get(n.name)))) {
+      for (const n of all) Object.assign(places.get(n.name), { d: n.d, f: n.f });
+      due = due.filter((part) => part !== "lay" && part !== "settle");
+      return;
+    }
     for (const n of all) n.up.children.push(n);
   }
-  function lay() {
+  function* lay() {
     laid = d3.hierarchy(server);
+    yield;
     d3.tree().size([1, 1])(laid);
   }
-  function settle() {
-    nodes = []; lines = [];
+  function* settle() {
+    const nodes = [], lines = [];
     const next = new Map(), levels = [];
     for (const h of laid.descendants()) {
       const n = h.data, from = places.get(n.name);
@@ -90,36 +101,41 @@
       if (h.parent) lines.push([h.parent.data, n]);
       const other = by.get(n.f?.parents?.[1]);
       if (other && other !== n.up) lines.push([other, n, true]);
+      if (nodes.length % some === 0) yield;
     }
-    places = next; widest = Math.max(...levels);
+    tree = { nodes, lines, widest: Math.max(...levels) };
+    places = next;
     eased = calm.matches ? 0 : performance.now();
-    moved = false;
   }
 
-  const canvas = at("canvas"), pen = canvas.getContext("2d");
+  // It is drawn where nobody sees it, and shown once it is whole.
+  const canvas = at("canvas"), sketch = document.createElement("canvas"), pen = sketch.getContext("2d");
   let colours = {};
   function look() {
     const css = getComputedStyle(document.documentElement);
     for (const name of ["ink", "muted", "line", "accent", "ok", "bad", "panel", "warn"]) colours[name] = css.getPropertyValue("--" + name);
   }
-  function draw(time) {
+  function* draw(time) {
+    const { nodes, lines, widest } = tree;
     const box = canvas.getBoundingClientRect(), scale = devicePixelRatio || 1;
     const w = Math.round(box.width * scale), h = Math.round(box.height * scale);
-    if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
+    if (sketch.width !== w || sketch.height !== h) { sketch.width = w; sketch.height = h; }
     pen.setTransform(scale, 0, 0, scale, 0, 0);
     pen.clearRect(0, 0, box.width, box.height);
     const t = eased ? Math.min(1, (time - eased) / easeTime) : 1, k = t * (2 - t);
     const few = nodes.length <= 40, labels = few && box.width / widest > 85, r = few ? 11 : nodes.length <= 150 ? 6 : 3;
     const x = (n) => 24 + n.at[0] * (box.width - 48), y = (n) => 26 + n.at[1] * (box.height - 70);
     for (const n of nodes) n.at = t < 1 ? [n.from[0] + (n.to[0] - n.from[0]) * k, n.from[1] + (n.to[1] - n.from[1]) * k] : n.to;
+    yield;
     for (const thin of [true, false]) {
-      pen.strokeStyle = colours.line; pen.lineWidth = thin ? 0.5 : 1.3;
-      pen.beginPath();
-      for (const [a, b, second] of lines) {
-        if (!!second !== thin) continue;
-        pen.moveTo(x(a), y(a)); pen.lineTo(x(b), y(b));
+      const of = lines.filter(([, , second]) => !!second === thin);
+      for (let i = 0; i < of.length; i += some) {
+        pen.strokeStyle = colours.line; pen.lineWidth = thin ? 0.5 : 1.3;
+        pen.beginPath();
+        for (const [a, b] of of.slice(i, i + some)) { pen.moveTo(x(a), y(a)); pen.lineTo(x(b), y(b)); }
+        pen.stroke();
+        yield;
       }
-      pen.stroke();
     }
     // By colour, so that a thousand nodes are a few strokes.
     const kinds = { bad: [], accent: [], ok: [], muted: [] };
@@ -132,35 +148,44 @@
       else if (n.f.role === "classic" || n.f.source === "origin") { pen.moveTo(a, b - s); pen.lineTo(a + s, b); pen.lineTo(a, b + s); pen.lineTo(a - s, b); pen.closePath(); }
       else { pen.moveTo(a + s, b); pen.arc(a, b, s, 0, 7); }
     };
-    for (const [colour, of] of Object.entries(kinds)) {
-      if (!of.length) continue;
-      pen.fillStyle = colours.panel; pen.beginPath(); for (const n of of) shape(n, r); pen.fill();
-      pen.strokeStyle = pen.fillStyle = colours[colour]; pen.lineWidth = 1.5; pen.stroke();
-      pen.beginPath();
-      for (const n of of) { const s = r * Math.sqrt(part(n.f)); if (s > 0.3 && colour !== "bad") shape(n, s); }
-      pen.fill();
-      if (colour === "bad") {
+    for (const [colour, all] of Object.entries(kinds)) {
+      for (let i = 0; i < all.length; i += some) {
+        const of = all.slice(i, i + some);
+        pen.fillStyle = colours.panel; pen.beginPath(); for (const n of of) shape(n, r); pen.fill();
+        pen.strokeStyle = pen.fillStyle = colours[colour]; pen.lineWidth = 1.5; pen.stroke();
         pen.beginPath();
-        for (const n of of) { const a = x(n), b = y(n), s = r * 0.7; pen.moveTo(a - s, b - s); pen.lineTo(a + s, b + s); pen.moveTo(a + s, b - s); pen.lineTo(a - s, b + s); }
-        pen.stroke();
+        for (const n of of) { const s = r * Math.sqrt(part(n.f)); if (s > 0.3 && colour !== "bad") shape(n, s); }
+        pen.fill();
+        if (colour === "bad") {
+          pen.beginPath();
+          for (const n of of) { const a = x(n), b = y(n), s = r * 0.7; pen.moveTo(a - s, b - s); pen.lineTo(a + s, b + s); pen.moveTo(a + s, b - s); pen.lineTo(a - s, b + s); }
+          pen.stroke();
+        }
+        yield;
       }
     }
     pen.font = "12px system-ui, sans-serif"; pen.textAlign = "center"; pen.fillStyle = colours.ink;
-    for (const n of nodes) {
+    for (const n of labels ? nodes : nodes.filter((n) => !n.d)) {
       if (!n.d) { pen.strokeStyle = colours.muted; pen.lineWidth = 1.5; pen.strokeRect(x(n) - 9, y(n) - 9, 18, 18); pen.fillText(say("server"), x(n), y(n) - 13); }
-      else if (labels) { pen.fillText(n.d.address || n.name, x(n), y(n) + r + 14); pen.fillText(Math.floor(part(n.f) * 100) + " %", x(n), y(n) + r + 28); }
+      else { pen.fillText(n.d.address || n.name, x(n), y(n) + r + 14); pen.fillText(Math.floor(part(n.f) * 100) + " %", x(n), y(n) + r + 28); }
     }
-    return t < 1;
+    if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
+    const front = canvas.getContext("2d");
+    front.clearRect(0, 0, w, h);
+    if (w > 0 && h > 0) front.drawImage(sketch, 0, 0);
+    easing = t < 1;
   }
 
   // What is beside the canvas.
-  function files() {
+  function* files() {
     const seen = new Map(), open = new Set();
+    let i = 0;
     for (const d of shown.devices.values()) {
       for (const f of d.files.values()) {
         seen.set(f.file, Math.max(seen.get(f.file) ?? 0, f.size));
         if (!f.end && part(f) < 1) open.add(f.file);
       }
+      if (++i % some === 0) yield;
     }
     const names = [...seen.keys()].sort(), select = at("file");
     if (names.join("\n") !== [...select.options].map((o) => o.value).join("\n")) {
@@ -179,8 +204,8 @@
       if (chosen !== was) { places = new Map(); first = 0; moved = true; }
     }
   }
-  function figures() {
-    let wan = 0, classic = 0, done = 0, bad = [];
+  function* figures() {
+    let wan = 0, classic = 0, done = 0, bad = [], i = 0;
     for (const d of shown.devices.values()) {
       let all = d.files.size > 0, f1 = null;
       for (const f of d.files.values()) {
@@ -191,6 +216,7 @@
       }
       if (all) done++;
       if (failed(d, f1)) bad.push([d, f1]);
+      if (++i % some === 0) yield;
     }
     put(at("devices"), String(shown.devices.size)); put(at("done"), String(done));
     const most = Math.max(wan, classic, 1);
@@ -204,24 +230,28 @@
       list.dataset.text = text.join("\n");
       list.replaceChildren(...text.map((s) => Object.assign(document.createElement("li"), { textContent: "✕ " + s })));
     }
-    const roots = nodes.filter((n) => n.f?.role === "root");
+    const { nodes } = tree, roots = nodes.filter((n) => n.f?.role === "root");
     put(at("root"), !nodes.length || nodes.length < 2 ? "" : roots.length
       ? roots.slice(0, 3).map((n) => fill(words.root, n.name, why(n.f.reason) || "–")).join(" ") : words.noroot);
-    return shown.devices.size > 0;
   }
-  function table() {
-    const all = [...shown.devices.values()].map((d) => [d, d.files.get(chosen)]).filter(([, f]) => f || !chosen);
-    all.sort(([a, f], [b, g]) => failed(b, g) - failed(a, f) || (a.name < b.name ? -1 : 1));
+  function* table() {
+    const bad = [], good = [];
+    for (const d of shown.devices.values()) {
+      const f = d.files.get(chosen);
+      if (f || !chosen) (failed(d, f) ? bad : good).push([d, f]);
+    }
+    const byName = ([a], [b]) => a.name < b.name ? -1 : 1;
+    const all = bad.sort(byName).concat(good.sort(byName));
+    yield;
     first = Math.max(0, Math.min(first, all.length - 1));
     first -= first % rowsOfPage;
-    const body = at("rows"), some = all.slice(first, first + rowsOfPage);
-    while (body.rows.length > some.length) body.deleteRow(-1);
-    some.forEach(([d, f], i) => {
+    const body = at("rows"), page = all.slice(first, first + rowsOfPage);
+    while (body.rows.length > page.length) body.deleteRow(-1);
+    for (const [i, [d, f]] of page.entries()) {
       const row = body.rows[i] ?? body.insertRow();
-      const by = [...shown.devices.values()].length ? f?.parents ?? [] : [];
       const cells = [d.name + (d.address && d.address !== d.name ? ` (${d.address})` : ""),
         f ? Math.floor(part(f) * 100) + " %" + (f.size ? ` · ${bytes(f.have)} / ${bytes(f.size)}` : "") : "–",
-        f?.source ? say("source " + f.source) : "–", f?.role ? say("role " + f.role) : "–", by.join(", ") || "–",
+        f?.source ? say("source " + f.source) : "–", f?.role ? say("role " + f.role) : "–", f?.parents?.join(", ") || "–",
         failed(d, f) ? "✕ " + (why(f?.reason || d.reason) || say("state " + d.state)) : why(f?.reason) || "–"];
       row.className = failed(d, f) ? "bad" : "";
       cells.forEach((text, c) => {
@@ -229,30 +259,40 @@
         if (c && !cell.dataset.l) cell.dataset.l = words[["device", "progress", "source", "role", "parent", "why"][c]];
         put(cell, text);
       });
-    });
+      if (i % 5 === 4) yield;
+    }
     at("before").hidden = first === 0;
     at("after").hidden = first + rowsOfPage >= all.length;
-    put(at("page"), all.length ? fill(words.page, first + 1, first + some.length, all.length) : "");
+    put(at("page"), all.length ? fill(words.page, first + 1, first + page.length, all.length) : "");
   }
 
-  // One thing a frame: what is due most. So no frame takes long.
-  let due = [], last = 0, running = false, frames = 0;
+  // One thing a frame: what is due most, or as much of it as the time allows. So no frame
+  // takes long.
+  const budget = 4;
+  let due = [], job = null, name = "", last = 0, running = false, easing = false, frames = 0;
   const costs = [], longest = {};
-  const parts = { files, gather, lay, settle, figures, table };
+  const parts = { files, gather, lay, settle, figures, table, draw };
+  function next(time) {
+    if (!due.length && dirty && time - last > 250) {
+      last = time; dirty = false;
+      due = ["files", "tree", "figures", "table", "draw"];
+    }
+    if (due[0] === "tree") due.splice(0, 1, ...(moved ? ["gather", "lay", "settle"] : []));
+    name = due.shift() ?? (easing ? "draw" : "");
+    return name ? parts[name](time) : null;
+  }
   function frame(time) {
     const began = performance.now();
-    if (dirty && time - last > 250) {
-      last = time; dirty = false;
-      due = ["files", "tree", "figures", "table"];
+    job ??= next(time);
+    if (job) {
+      let done;
+      do ({ done } = job.next()); while (!done && performance.now() - began < budget);
+      if (done) job = null;
+      const cost = performance.now() - began;
+      costs[frames++ % 1000] = cost;
+      longest[name] = Math.max(longest[name] ?? 0, cost);
     }
-    let more = false, part = "draw";
-    if (due[0] === "tree") due.splice(0, 1, ...(moved ? ["gather", "lay", "settle"] : []));
-    if (due.length) parts[part = due.shift()](); else more = draw(time);
-    const cost = performance.now() - began;
-    costs[frames++ % 1000] = cost;
-    longest[part] = Math.max(longest[part] ?? 0, cost);
-    running = more || due.length > 0 || dirty;
-    if (due.length === 0 && !more && !dirty && !drawn) { drawn = true; running = true; }
+    running = !!job || due.length > 0 || dirty || easing;
     if (running) requestAnimationFrame(frame);
     else {
       const sorted = [...costs].sort((a, b) => a - b), share = (p) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))];
@@ -261,9 +301,8 @@
       canvas.dataset.costs = [share(0.5), share(0.95), share(1)].map((c) => c.toFixed(2)).join(", ");
     }
   }
-  let drawn = false;
-  function wake(tree) {
-    dirty = true; moved ||= tree; drawn = false;
+  function wake(grown) {
+    dirty = true; moved ||= grown;
     if (!running) { running = true; requestAnimationFrame(frame); }
   }
 
