@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -285,8 +286,9 @@ func (s *session) get(all, ctx context.Context, r *GetRequest) {
 		s.reply(Reply{Declined: "this device does not share by its settings", End: true})
 		return
 	}
+	about := r.about()
 	end := s.e.Events(func(e report.Event) {
-		if r.about(e) {
+		if about(e) {
 			s.reply(Reply{Event: &e})
 		}
 	})
@@ -334,19 +336,29 @@ func (r *GetRequest) proved() bool {
 	return n == 1
 }
 
-// about reports whether an event is about what was asked for.
-func (r *GetRequest) about(e report.Event) bool {
-	for _, us := range r.URLs {
-		for _, u := range us {
-			if at, err := url.Parse(u); err == nil {
-				u = origin.Shown(at)
-			}
-			if e.URL == u || r.Load && e.URL != "" && strings.HasPrefix(e.URL, u[:strings.LastIndexByte(u, '/')+1]) {
-				return true
-			}
+// about tells the events that are about what was asked for. A file is known by its
+// hierarchy: the URL of an event is without the values of its query, which may be all
+// that two files differ in. The files of a load become known as it goes; they are beside
+// its manifest.
+func (r *GetRequest) about() func(report.Event) bool {
+	if !r.Load {
+		specs, _ := r.specs() // what cannot be fetched has no events
+		return func(e report.Event) bool {
+			return slices.ContainsFunc(specs, func(s engine.Spec) bool { return s.Hierarchy().String() == e.Hierarchy })
 		}
 	}
-	return false
+	var beside []string
+	for _, texts := range r.URLs {
+		urls, _ := parseURLs(texts)
+		for _, u := range urls {
+			dir := *u
+			dir.Path, dir.RawPath, dir.RawQuery = path.Dir(u.Path), "", ""
+			beside = append(beside, strings.TrimSuffix(origin.Shown(&dir), "/")+"/")
+		}
+	}
+	return func(e report.Event) bool {
+		return slices.ContainsFunc(beside, func(dir string) bool { return strings.HasPrefix(e.URL, dir) })
+	}
 }
 
 // linger serves what was fetched for those that wait for it.
@@ -391,17 +403,35 @@ func (d *Daemon) movedFiles(files []*engine.File) {
 
 var errRequest = errors.New("the request contradicts itself")
 
-func (s *session) getFiles(ctx context.Context, dev *engine.Device, r *GetRequest) (g got, err error) {
+// specs are the files of a request that is for no load.
+func (r *GetRequest) specs() (all []engine.Spec, err error) {
 	digest := slot.ExpectAny()
 	if r.SHA256 != "" {
 		d, err := load.ParseDigest(r.SHA256)
 		if err != nil {
-			return g, err
+			return nil, err
 		}
 		digest = slot.Expect(d)
 	}
 	if len(r.Targets) != len(r.URLs) || len(r.URLs) == 0 || r.SHA256 != "" && len(r.URLs) > 1 || r.Trust != "" {
-		return g, errRequest
+		return nil, errRequest
+	}
+	for n, us := range r.URLs {
+		sources, err := parseURLs(us)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, engine.Spec{Name: path.Base(sources[0].Path), Model: r.Model,
+			Group: policy.Builtin().Group(r.Model), Sources: sources, Target: r.Targets[n], Size: load.UnknownSize,
+			Digest: digest, Key: sources[0].Redacted()})
+	}
+	return all, nil
+}
+
+func (s *session) getFiles(ctx context.Context, dev *engine.Device, r *GetRequest) (g got, err error) {
+	specs, err := r.specs()
+	if err != nil {
+		return g, err
 	}
 	g.close = func() {
 		for _, f := range g.files {
@@ -414,14 +444,8 @@ func (s *session) getFiles(ctx context.Context, dev *engine.Device, r *GetReques
 		}
 		return out
 	}
-	for n, us := range r.URLs {
-		sources, err := parseURLs(us)
-		if err != nil {
-			return g, err
-		}
-		f, err := dev.Fetch(engine.Spec{Name: path.Base(sources[0].Path), Model: r.Model,
-			Group: policy.Builtin().Group(r.Model), Sources: sources,
-			Target: r.Targets[n], Size: load.UnknownSize, Digest: digest, Key: sources[0].Redacted()})
+	for _, spec := range specs {
+		f, err := dev.Fetch(spec)
 		if err != nil {
 			return g, err
 		}

@@ -179,6 +179,65 @@ func TestSocket(t *testing.T) {
 	}
 }
 
+// TestAbout: of two presigned downloads that go on at once, whose URLs differ in values
+// of the query alone, each program is told of its own.
+func TestAbout(t *testing.T) {
+	t.Parallel()
+	d := newDepot(t)
+	d.load("L1", "good", 100_000, "CP-7961G")
+	d.write("tool.bin", strings.Repeat("tool", 50_000))
+	d.provision(withSharing("L1", ""))
+	cfg := newSubnet(t).config(d, "CP-7961G")
+	r := start(t, cfg)
+	r.runs("L1")
+	get := func(ctx context.Context, id string, linger time.Duration, each func(report.Event)) error {
+		q := &GetRequest{URLs: [][]string{{d.url + "/tool.bin?id=" + id}}, Targets: []string{filepath.Join(t.TempDir(), id)},
+			Unsigned: true, Linger: linger}
+		return Ask(ctx, cfg.State, Request{Op: "get", Get: q}, func(p Reply) {
+			if p.Event != nil {
+				each(*p.Event)
+			}
+		})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	first, inPlace, over := map[string]int{}, make(chan struct{}, 1), make(chan error, 1)
+	go func() {
+		over <- get(ctx, "one", time.Hour, func(e report.Event) {
+			first[e.Hierarchy]++
+			if e.Event == report.KindCommitted {
+				inPlace <- struct{}{}
+			}
+		})
+	}()
+	select {
+	case <-inPlace:
+	case err := <-over:
+		t.Fatalf("the first ends: %v", err)
+	}
+	second := map[string]int{}
+	if err := get(ctx, "two", 0, func(e report.Event) { second[e.Hierarchy]++ }); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	<-over
+	if len(first) != 1 || len(second) != 1 || reflect.DeepEqual(first, second) {
+		t.Errorf("events of %v and of %v", first, second)
+	}
+	for id := range second {
+		if first[id] > 0 {
+			t.Errorf("the first program was told of the second one's file: %v, %v", first, second)
+		}
+	}
+	of := GetRequest{URLs: [][]string{{"http://h/fw/L1.load?sig=a/b"}}, Load: true}
+	for at, want := range map[string]bool{"http://h/fw/L1.load?sig=xxxxx": true, "http://h/fw/components/1.app": true,
+		"http://h/other/L1.load": false, "http://h/fw2/app": false, "": false} {
+		if got := of.about()(report.Event{URL: at}); got != want {
+			t.Errorf("of a load, %q: %v", at, got)
+		}
+	}
+}
+
 // FuzzRequest: a request is refused, or means the same when it is sent again.
 func FuzzRequest(f *testing.F) {
 	f.Add([]byte(`{"op":"get","get":{"urls":[["http://h/f","h/f"]],"targets":["/f"],"unsigned":true,"linger":-1}}` + "\n"))
