@@ -27,14 +27,12 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/peerload/peerload/internal/device/feed"
 	"github.com/peerload/peerload/internal/device/fileset"
 	"github.com/peerload/peerload/internal/device/logtail"
 	"github.com/peerload/peerload/internal/device/origin"
-	"github.com/peerload/peerload/internal/device/proxy"
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/device/status"
@@ -67,7 +65,7 @@ type Daemon struct {
 	calm     calm
 	tail     *logtail.Tail
 	sink     *sink
-	proxy    atomic.Pointer[proxy.Proxy] // nil if there is none
+	proxy    ownProxy
 	notify   *sdnotify.Notifier
 
 	kick   chan struct{} // asks for a check-in now

@@ -7,14 +7,17 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/proxy"
+	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
 )
 
@@ -67,12 +70,67 @@ func (d *Daemon) serveProxy(ctx context.Context, l net.Listener, busy *sync.Wait
 		_ = l.Close()
 		return
 	}
-	d.proxy.Store(p)
+	d.proxy.put(p)
 	busy.Go(func() {
 		if err := p.Serve(ctx, l); err != nil {
 			d.log.Error("the proxy has ended", "error", err)
 		}
 	})
+}
+
+// ownProxy is the proxy of the daemon, and the loads that the daemon knows by its
+// publisher: the proxy hands their components on chunk by chunk. It may begin after them.
+type ownProxy struct {
+	mu    sync.Mutex
+	p     *proxy.Proxy // nil if there is none
+	loads []knownLoad
+}
+
+// knownLoad is a verified manifest with the URLs where it may be.
+type knownLoad struct {
+	at       []*url.URL
+	manifest *load.Manifest
+}
+
+// maxKnown bounds the loads that are told to a proxy: the two of the slots, and file sets.
+const maxKnown = 8
+
+// get returns the proxy, nil if there is none.
+func (o *ownProxy) get() *proxy.Proxy {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.p
+}
+
+// put sets the proxy, and tells it what is known.
+func (o *ownProxy) put(p *proxy.Proxy) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.p = p
+	for _, l := range o.loads {
+		l.tell(p)
+	}
+}
+
+// learn tells the proxy of a load whose manifest was verified.
+func (o *ownProxy) learn(at []*url.URL, m *load.Manifest) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	l := knownLoad{at, m}
+	o.loads = slices.DeleteFunc(o.loads, func(old knownLoad) bool { return old.manifest.Name == m.Name })
+	if o.loads = append(o.loads, l); len(o.loads) > maxKnown {
+		o.loads = slices.Delete(o.loads, 0, 1)
+	}
+	if o.p != nil {
+		l.tell(o.p)
+	}
+}
+
+// tell tells a proxy of the load at each of its places.
+func (l knownLoad) tell(p *proxy.Proxy) {
+	for _, u := range l.at {
+		p.LearnLoad(u, l.manifest)
+	}
 }
 
 // peer is the device as a peer of its subnet, nil where it does not share.

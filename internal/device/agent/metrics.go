@@ -117,7 +117,7 @@ func (d *Daemon) metrics() []byte {
 	x.one("resident_memory_bytes", "gauge", "Memory of the process.", float64(residentBytes()))
 	x.one("goroutines", "gauge", "Goroutines of the process.", float64(runtime.NumGoroutine()))
 	x.one("start_timestamp_seconds", "gauge", "When the process was started.", seconds(d.started))
-	if p := d.proxy.Load(); p != nil {
+	if p := d.proxy.get(); p != nil {
 		p.Status().Metrics(&x.b)
 	}
 	return x.b.Bytes()

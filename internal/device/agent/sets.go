@@ -218,6 +218,7 @@ func (w setWorld) Fetch(ctx context.Context, name string,
 	}
 	var dir string
 	run, err := i.dev.FetchSet(ctx, spec, func(m *load.Manifest) (to string, missing []slot.Entry, err error) {
+		w.proxy.learn(spec.URLs, m)
 		set := fileset.Set{Directory: m.Directory, Load: slot.Load{Name: m.Name, Version: m.Version}}
 		for _, c := range m.Components {
 			set.Components = append(set.Components, slot.Entry{Name: c.Name, Size: c.Size, Digest: c.Digest})

@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/device/proxy"
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
@@ -327,7 +329,7 @@ func TestProxy(t *testing.T) {
 	if got := get(t, at, ""); got != want {
 		t.Errorf("%d bytes through the proxy", len(got))
 	}
-	s := r.proxy.Load().Status()
+	s := r.proxy.get().Status()
 	if s.BytesShared != int64(len(want)) || s.Kept != 1 {
 		t.Errorf("%+v", s)
 	}
@@ -338,6 +340,55 @@ func TestProxy(t *testing.T) {
 		if f.File == "tool.bin" && !f.Done {
 			t.Errorf("%+v", f)
 		}
+	}
+}
+
+// TestProxyKnowsLoad: the proxy of an agent knows the load that the agent runs, on its
+// publisher's word: a client that asks for a component gets it chunk by chunk.
+func TestProxyKnowsLoad(t *testing.T) {
+	t.Parallel()
+	d := newDepot(t)
+	d.load("L1", "good", 300_000, "CP-7961G")
+	d.provision(withSharing("L1", ""))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := newSubnet(t).config(d, "CP-7961G")
+	cfg.ProxyAddress = l.Addr().String()
+	l.Close()
+	spawn(t, cfg)
+	var want []byte
+	until(t, "the load runs", func() bool {
+		active := ""
+		err := Ask(t.Context(), cfg.State, Request{Op: "status"}, func(p Reply) {
+			if p.Device != nil {
+				active = p.Device.Active
+			}
+		})
+		apps, _ := filepath.Glob(filepath.Join(cfg.State, slotsName, "[ab]", "app.bin"))
+		if err != nil || active != "L1" || len(apps) != 1 {
+			return false
+		}
+		want, err = os.ReadFile(apps[0])
+		return err == nil
+	})
+	at := "http://" + cfg.ProxyAddress
+	known := func() (s struct {
+		Requests map[reason.Code]int `json:"requests"`
+	}) {
+		t.Helper()
+		if err := json.Unmarshal([]byte(get(t, at+proxy.StatusPath, "")), &s); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	component := fmt.Sprintf("/components/%x.app.bin", sha256.Sum256(want))
+	if got := get(t, at+"/"+strings.Replace(d.url, "://", "/", 1)+component, ""); got != string(want) || len(got) != 300_000 {
+		t.Errorf("%d bytes of %d", len(got), len(want))
+	}
+	if s := known(); s.Requests[reason.ProxyByLoad] != 1 {
+		t.Errorf("on another word than that of the load: %v", s.Requests)
 	}
 }
 

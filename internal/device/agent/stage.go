@@ -73,7 +73,10 @@ func (d *Daemon) stageSigned(ctx context.Context, i *instance, dir, name string)
 	}
 	d.rec.Forget(func(f *status.File) bool { return f.Done || f.Failed })
 	run, err := i.dev.StageLoad(ctx, spec, d.slots,
-		func(m *load.Manifest) error { return d.affords(m.Size()) })
+		func(m *load.Manifest) error {
+			d.proxy.learn(spec.URLs, m)
+			return d.affords(m.Size())
+		})
 	d.finished(ctx, name, run, err)
 	if err != nil {
 		run.Close()
