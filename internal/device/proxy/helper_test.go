@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -158,9 +159,15 @@ func parseRules(t *testing.T, texts []string) (rs sharing.Rules) {
 }
 
 func newHost(t *testing.T, port uint16, i int, dir string, rules ...string) *host {
+	return newHostTrusting(t, port, i, dir, nil, rules...)
+}
+
+// newHostTrusting is a host that verifies HTTPS servers against roots, nil for the
+// system's.
+func newHostTrusting(t *testing.T, port uint16, i int, dir string, roots *x509.CertPool, rules ...string) *host {
 	cfg := PlaceConfig{ID: uint64(i), Net: peernet.Config{Port: port,
 		Address: netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 77, byte(i), 1}), 8)}}
-	cfg.Slot.NoSync = true
+	cfg.Slot.NoSync, cfg.Origin.CACert = true, roots
 	place, err := NewPlace(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +182,7 @@ func newHost(t *testing.T, port uint16, i int, dir string, rules ...string) *hos
 	}()
 	<-ready
 	h := &host{dir: dir, place: place}
-	h.Proxy, err = New(Config{Dir: dir, Device: place.Device, Rules: parseRules(t, rules)})
+	h.Proxy, err = New(Config{Dir: dir, Device: place.Device, Rules: parseRules(t, rules), CACerts: roots})
 	if err != nil {
 		t.Fatal(err)
 	}
