@@ -80,6 +80,7 @@ missing() {
 	have chromium || echo chromium
 	have swupdate || echo swupdate
 	have rauc || echo rauc
+	have dbus-run-session || echo dbus-daemon
 	have mksquashfs || echo squashfs-tools
 	have casync || echo casync
 	have ostree || echo ostree

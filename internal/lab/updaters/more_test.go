@@ -141,8 +141,18 @@ func copyFile(from, to string) error {
 // bundle publishes a plain bundle of RAUC.
 func bundle(l *lab) int64 {
 	l.t.Helper()
+	b := makeBundle(l, "plain")
+	l.put("fw/app.raucb", b)
+	l.put("fw/SHA256SUMS", fmt.Appendf(nil, "%x  app.raucb\n", sha256.Sum256(b)))
+	return int64(len(b))
+}
+
+// makeBundle makes a bundle of a format of RAUC.
+func makeBundle(l *lab, format string) []byte {
+	l.t.Helper()
 	dir := l.publishing("emailProtection")
-	manifest := "[update]\ncompatible=test\nversion=1\n\n[image.rootfs]\nfilename=app.img\n"
+	manifest := "[update]\ncompatible=board\nversion=1\n\n[bundle]\nformat=" + format +
+		"\n\n[image.rootfs]\nfilename=app.img\n"
 	in := filepath.Join(dir, "bundle")
 	err := errors.Join(os.Mkdir(in, 0o755), os.WriteFile(filepath.Join(in, "manifest.raucm"), []byte(manifest), 0o644),
 		os.Rename(filepath.Join(dir, "app.bin"), filepath.Join(in, "app.img")))
@@ -154,9 +164,7 @@ func bundle(l *lab) int64 {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	l.put("fw/app.raucb", b)
-	l.put("fw/SHA256SUMS", fmt.Appendf(nil, "%x  app.raucb\n", sha256.Sum256(b)))
-	return int64(len(b))
+	return b
 }
 
 // chunks publishes the file as casync has it.

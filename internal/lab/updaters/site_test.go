@@ -48,9 +48,14 @@ type device struct {
 	lab  *lab
 	host site.Host
 	dir  string
-	mu   sync.Mutex
-	stop func()
+	// place tells the proxy where its peers are, listen where its clients are.
+	place, listen string
+	mu            sync.Mutex
+	stop          func()
 }
+
+// atProxy is where a proxy listens in the recipes.
+const atProxy = "127.0.0.1:4052"
 
 // newLab is a site with a server, and no proxy yet.
 func newLab(t *testing.T, bin string) *lab {
@@ -75,7 +80,8 @@ func newLab(t *testing.T, bin string) *lab {
 	l.host = ln.Addr().(*net.TCPAddr).AddrPort().String()
 	l.host = strings.TrimSuffix(strings.TrimPrefix(l.server.URL("x"), "http://"), "/x")
 	for i := range devices {
-		d := &device{lab: l, host: l.site.Host(i), dir: filepath.Join(l.dir, fmt.Sprint(i)), stop: func() {}}
+		d := &device{lab: l, host: l.site.Host(i), dir: filepath.Join(l.dir, fmt.Sprint(i)), stop: func() {},
+			place: "--interface " + site.InterfaceName, listen: atProxy}
 		if err := os.Mkdir(d.dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +103,8 @@ func (l *lab) put(name string, b []byte) {
 // command is a shell command on a device.
 func (d *device) command(text string, env ...string) *exec.Cmd {
 	text = strings.NewReplacer("updates.example", d.lab.host, "mender --no-syslog",
-		"mender --no-syslog -c mender.conf -b none -d "+d.dir+"/mender", "rauc info", "rauc --conf=system.conf info").
+		"mender --no-syslog -c mender.conf -b none -d "+d.dir+"/mender", "rauc info", "rauc --conf=system.conf info",
+		"rauc install", "rauc --conf=system.conf install", atProxy, d.listen).
 		Replace(text)
 	cmd := exec.CommandContext(d.lab.ctx, "sh", "-ec", text)
 	cmd.Dir = d.dir
@@ -109,7 +116,8 @@ func (d *device) command(text string, env ...string) *exec.Cmd {
 // proxy starts the proxy of a device by the line of a recipe, and waits until it
 // listens.
 func (d *device) proxy(line string) error {
-	cmd := d.command("exec " + strings.TrimSpace(line) + " --interface " + site.InterfaceName + " --state state --no-sync")
+	line = "exec " + strings.TrimSpace(line) + " --listen " + atProxy + " " + d.place
+	cmd := d.command(line + " --state state --no-sync")
 	out, err := cmd.StderrPipe()
 	if err != nil {
 		return err

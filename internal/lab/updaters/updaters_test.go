@@ -203,7 +203,7 @@ func (u updater) runAll(t *testing.T, l *lab, r recipe, meanwhile func(context.C
 		})
 	}
 	wg.Wait()
-	t.Logf("%s: the last of %d devices after %.1f s", t.Name(), devices, time.Since(began).Seconds())
+	t.Logf("%s: the last of %d devices after %.1f s", t.Name(), len(l.hosts), time.Since(began).Seconds())
 	done()
 	beside.Wait()
 }
