@@ -352,8 +352,9 @@ func TestThinLine(t *testing.T) {
 		}
 		// Who got nothing there believes those that download anew.
 		others := Datagram{From: addr(3), Env: wire.Envelope{From: peer(3)}, Msg: &wire.Direct{Bytes: 1}}
-		m.fallback.budget.Heard(now, m.self.Peer, peer(3), addr(3), &wire.Direct{}, 9)
-		now += 4 * chunk
+		for end := now + 4*chunk; now < end; now += time.Second {
+			m.fallback.budget.Heard(now, m.self.Peer, peer(3), addr(3), &wire.Direct{}, 9)
+		}
 		for stalled := range 2 {
 			if m.Step(now, others, nil); m.fallback.budget.TakenBy(now, peer(3)) != (stalled == 1) {
 				t.Errorf("stalled %d times: waits for the other %v", stalled, stalled == 0)
