@@ -384,7 +384,8 @@ func TestProxyKnowsLoad(t *testing.T) {
 		return s
 	}
 	component := fmt.Sprintf("/components/%x.app.bin", sha256.Sum256(want))
-	if got := get(t, at+"/"+strings.Replace(d.url, "://", "/", 1)+component, ""); got != string(want) || len(got) != 300_000 {
+	got := get(t, at+"/"+strings.Replace(d.url, "://", "/", 1)+component, "")
+	if got != string(want) || len(got) != 300_000 {
 		t.Errorf("%d bytes of %d", len(got), len(want))
 	}
 	if s := known(); s.Requests[reason.ProxyByLoad] != 1 {
