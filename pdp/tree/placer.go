@@ -44,9 +44,11 @@ type member struct {
 	heard  time.Duration
 	done   bool
 	prefix int
-	yields bool   // is offered only where nobody else can take the asker
-	speed  uint32 // kilobytes per second that its port sends, as it reports
-	atRoot bool   // is placed directly below the root or not at all
+	yields bool // is offered only where nobody else can take the asker: it says so
+	// yieldsUntil: it counts as one that yields so long, since it refused a child.
+	yieldsUntil time.Duration
+	speed       uint32 // kilobytes per second that its port sends, as it reports
+	atRoot      bool   // is placed directly below the root or not at all
 	// home is the tree in which it takes children; noHome until it needs one.
 	home  uint8
 	nodes [wire.MaxStripes]node
@@ -168,15 +170,7 @@ func (t *Placer) complain(now time.Duration, x *member, m *wire.Ask) {
 	if m.Failed == t.self && m.Reason == wire.ReasonDigestMismatch {
 		return // it comes back for what was altered on its way
 	}
-	if m.Reason == wire.ReasonYields {
-		for _, s := range concerned(m) {
-			if n := &x.nodes[s]; n.parent == m.Failed { // else it cannot know
-				if y := t.members[m.Failed]; y != nil {
-					y.yields = true // its own word may come later
-				}
-				n.parent, n.seeks = wire.Peer{}, false
-			}
-		}
+	if m.Reason == wire.ReasonYields && !t.refused(now, x, m) {
 		return
 	}
 	if now >= x.avoidUntil {
@@ -206,6 +200,30 @@ func (t *Placer) complain(now time.Duration, x *member, m *wire.Ask) {
 		bad.shut = now + t.cfg.Forget
 	}
 }
+
+// refused takes that a parent sent a member away because it yields. It then counts as one
+// that does for a while, whatever it says itself: a liar could take that back in each of
+// its asks, and be offered again to everybody. One that was offered although it yielded,
+// and refuses still, has failed: refused reports that.
+func (t *Placer) refused(now time.Duration, x *member, m *wire.Ask) (failed bool) {
+	y, was := t.members[m.Failed], false
+	if y != nil {
+		was = y.yieldsBy(now)
+	}
+	for _, s := range concerned(m) {
+		n := &x.nodes[s]
+		if n.parent != m.Failed {
+			continue // it cannot know
+		}
+		if n.parent, n.seeks = (wire.Peer{}), false; y != nil {
+			y.yieldsUntil, failed = now+t.cfg.Forget, was
+		}
+	}
+	return failed
+}
+
+// yieldsBy reports whether a member yields, by its own word or by what it did.
+func (x *member) yieldsBy(now time.Duration) bool { return x.yields || now < x.yieldsUntil }
 
 func (x *member) avoids(now time.Duration, p wire.Peer) bool {
 	if now >= x.avoidUntil || p.IsZero() {
@@ -247,7 +265,7 @@ func (t *Placer) Fastest() (p wire.Peer, speed uint32) {
 func (t *Placer) Successor(now time.Duration) (p wire.Peer, ok bool) {
 	most := -1
 	for _, x := range t.order {
-		if !x.done && !x.yields && x.prefix > most && now-x.heard < t.forgetAfter() {
+		if !x.done && !x.yieldsBy(now) && x.prefix > most && now-x.heard < t.forgetAfter() {
 			p, most = x.peer, x.prefix
 		}
 	}
@@ -401,7 +419,7 @@ func (t *Placer) wait(stripe uint8, d time.Duration) *wire.Place {
 // after one round of asks.
 func (t *Placer) open(now time.Duration, y, x *member, stripe uint8, d demand) bool {
 	s := &y.nodes[stripe]
-	return y != x && s.depth > -1 && s.depth < wire.MaxPath-1 && s.children < wire.MaxChildren && t.meets(y, stripe, d) &&
+	return y != x && s.depth > -1 && s.depth < wire.MaxPath-1 && s.children < wire.MaxChildren && t.meets(now, y, stripe, d) &&
 		(y == t.root || s.free > 0 && y.shut <= now && y.link.Port() != 0 && now-y.heard < t.forgetAfter()) &&
 		!x.avoids(now, y.peer)
 }
@@ -409,8 +427,8 @@ func (t *Placer) open(now time.Duration, y, x *member, stripe uint8, d demand) b
 // meets reports whether y has what is demanded. The root and complete holders
 // have no home: their uplink carries the file once if they have one child in
 // each tree.
-func (t *Placer) meets(y *member, stripe uint8, d demand) bool {
-	if y.yields && d < last {
+func (t *Placer) meets(now time.Duration, y *member, stripe uint8, d demand) bool {
+	if y.yieldsBy(now) && d < last {
 		return false
 	}
 	holder := y == t.root || y.done

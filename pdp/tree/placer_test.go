@@ -341,3 +341,50 @@ func TestYields(t *testing.T) {
 		t.Errorf("successor %v, %v", got, ok)
 	}
 }
+
+// TestRefusesByYielding: a member that sends children away since it yields, and says in
+// its own asks that it does not, costs each child one ask, and all of them no more.
+func TestRefusesByYielding(t *testing.T) {
+	const ms = time.Millisecond
+	root := wire.Peer{ID: 1 << 40}
+	p := onePlacer(LAN(), root)
+	for i := range 2 {
+		place(t, p, 0, i)
+		said(p, ms, i, &wire.Ask{Attached: true, Parent: root, Free: 2})
+	}
+	refusals, now := 0, 2*ms
+	for i := 2; i < 4; i++ {
+		ask := &wire.Ask{}
+		for {
+			said(p, now, 0, &wire.Ask{Attached: true, Parent: root, Free: 2}) // it does not yield
+			got := said(p, now, i, ask)
+			if now += ms; got.Parent == peer(1) {
+				said(p, now, i, &wire.Ask{Attached: true, Parent: peer(1)})
+				break
+			}
+			if refusals++; refusals > 1 {
+				t.Fatalf("device %d is placed below %v, which refuses", i, got.Parent)
+			}
+			ask = &wire.Ask{Failed: got.Parent, Reason: wire.ReasonYields}
+		}
+	}
+	if refusals != 1 {
+		t.Errorf("refused %d times", refusals)
+	}
+	// It is offered where nobody else has a slot; whoever it then refuses avoids it.
+	got := said(p, now, 4, &wire.Ask{})
+	for ; got.Parent.IsZero() && now < 2*time.Second; now += 100 * ms {
+		said(p, now, 0, &wire.Ask{Attached: true, Parent: root, Free: 2})
+		got = said(p, now, 4, &wire.Ask{})
+	}
+	if got.Parent != peer(0) {
+		t.Fatalf("below %v though only one has a slot", got.Parent)
+	}
+	said(p, now, 2, &wire.Ask{Attached: true, Parent: peer(1), Free: 2})
+	if got = said(p, now, 4, &wire.Ask{Failed: peer(0), Reason: wire.ReasonYields}); got.Parent != peer(2) {
+		t.Errorf("below %v", got.Parent)
+	}
+	if x := p.members[peer(4)]; !x.avoids(now, peer(0)) {
+		t.Error("does not avoid the one that refused it a second time")
+	}
+}
