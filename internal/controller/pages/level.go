@@ -89,7 +89,7 @@ func settingFields(v *frame.Visit, s client.LevelSetting) []frame.Field {
 		f.Kind, f.Value = "select", notSet
 		f.Options = []frame.Option{{Value: notSet, Label: v.T("not set here")}}
 		for _, w := range words {
-			f.Options = append(f.Options, frame.Option{Value: w, Label: w})
+			f.Options = append(f.Options, frame.Option{Value: w, Label: value(v, w)})
 		}
 		if s.Value != nil {
 			f.Value = *s.Value
@@ -105,8 +105,11 @@ func settingFields(v *frame.Visit, s client.LevelSetting) []frame.Field {
 
 // value is a value for people.
 func value(v *frame.Visit, is string) string {
-	if is == "" {
+	switch is {
+	case "":
 		return v.T("empty")
+	case "on", "off":
+		return v.T("value " + is)
 	}
 	return is
 }
