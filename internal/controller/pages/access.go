@@ -268,7 +268,9 @@ func newEnrolment(v *frame.Visit) error {
 			{Name: "site", Label: v.T("Site"), Kind: "select", Options: slices.Concat(frame.NoOption(v), sites)},
 			{Name: "profile", Label: v.T("Profile"), Kind: "select", Options: slices.Concat(frame.NoOption(v), profiles)},
 			{Name: "networks", Label: v.T("Only from these networks"), Kind: "area",
-				Help: v.T("One in a line, for example 10.1.0.0/16.")}}}
+				Help: v.T("One in a line, for example 10.1.0.0/16.")},
+			{Name: "days", Label: v.T("Days until it expires"), Kind: "number",
+				Help: v.T("If empty, a week; the key of a site does not expire then.")}}}
 	return frame.Save(v, f, func() (string, error) {
 		n := client.NewEnrolment{SiteKey: v.Form("site_key") == "on", Site: v.Form("site"), Profile: v.Form("profile"),
 			Networks: strings.Fields(v.Form("networks"))}
@@ -277,6 +279,13 @@ func newEnrolment(v *frame.Visit) error {
 				return "", frame.WrongField("uses", v.T("This is not a valid number."))
 			}
 			n.Uses = int(uses)
+		}
+		if is := v.Form("days"); is != "" {
+			days, ok := frame.Int(is)
+			if !ok || days < 1 || days > 5*365 {
+				return "", frame.WrongField("days", v.T("Write a number of days, five years at most."))
+			}
+			n.LifeS = days * int64(24*time.Hour/time.Second)
 		}
 		e, err := v.API.Enrolments.Create(v.Context(), v.Form("name"), n)
 		if err != nil {

@@ -142,7 +142,9 @@ func TestAccessPages(t *testing.T) {
 	id := regexp.MustCompile(`/tokens/([^/"]+)/delete`).FindStringSubmatch(p.text)[1]
 	b.post("/tokens/new", "name", "x", "role", "viewer", "scopes", "read", "days", "0").want(t, 422, "five years")
 	b.post("/tokens/"+id+"/delete").want(t, 200, "!laptop")
-	b.post("/enrolments/new", "name", "kyoto", "site_key", "on", "networks", "10.1.0.0/16").want(t, 200, "shown once")
+	b.post("/enrolments/new", "name", "kyoto", "site_key", "on", "days", "1826").want(t, 422, "five years at most")
+	b.post("/enrolments/new", "name", "kyoto", "site_key", "on", "networks", "10.1.0.0/16", "days", "30").want(t, 200,
+		"shown once")
 	b.get("/enrolments").want(t, 200, "kyoto", "key of a site", "10.1.0.0/16")
 	b.post("/webhooks/new", "name", "pager", "url", "nonsense", "failed", "on").want(t, 422, `value="nonsense"`)
 	b.post("/webhooks/new", "name", "pager", "url", "https://hooks.example.com/", "failed", "on").want(t, 200,
