@@ -108,8 +108,8 @@
     eased = calm.matches ? 0 : performance.now();
   }
 
-  // It is drawn where nobody sees it, and shown once it is whole.
-  const canvas = at("canvas"), sketch = document.createElement("canvas"), pen = sketch.getContext("2d");
+  // The lines of a picture are made first, over some frames, then it is drawn at once.
+  const canvas = at("canvas"), pen = canvas.getContext("2d");
   let colours = {};
   function look() {
     const css = getComputedStyle(document.documentElement);
@@ -119,9 +119,9 @@
     const { nodes, lines, widest } = tree;
     const box = canvas.getBoundingClientRect(), scale = devicePixelRatio || 1;
     const w = Math.round(box.width * scale), h = Math.round(box.height * scale);
-    if (sketch.width !== w || sketch.height !== h) { sketch.width = w; sketch.height = h; }
-    pen.setTransform(scale, 0, 0, scale, 0, 0);
-    pen.clearRect(0, 0, box.width, box.height);
+    const strokes = [];
+    const line = (colour, width, path) => strokes.push(() => { pen.strokeStyle = colour; pen.lineWidth = width; pen.stroke(path); });
+    const area = (colour, path) => strokes.push(() => { pen.fillStyle = colour; pen.fill(path); });
     const t = eased ? Math.min(1, (time - eased) / easeTime) : 1, k = t * (2 - t);
     const few = nodes.length <= 40, labels = few && box.width / widest > 85, r = few ? 11 : nodes.length <= 150 ? 6 : 3;
     const x = (n) => 24 + n.at[0] * (box.width - 48), y = (n) => 26 + n.at[1] * (box.height - 70);
@@ -130,10 +130,9 @@
     for (const thin of [true, false]) {
       const of = lines.filter(([, , second]) => !!second === thin);
       for (let i = 0; i < of.length; i += some) {
-        pen.strokeStyle = colours.line; pen.lineWidth = thin ? 0.5 : 1.3;
-        pen.beginPath();
-        for (const [a, b] of of.slice(i, i + some)) { pen.moveTo(x(a), y(a)); pen.lineTo(x(b), y(b)); }
-        pen.stroke();
+        const path = new Path2D();
+        for (const [a, b] of of.slice(i, i + some)) { path.moveTo(x(a), y(a)); path.lineTo(x(b), y(b)); }
+        line(colours.line, thin ? 0.5 : 1.3, path);
         yield;
       }
     }
@@ -142,37 +141,34 @@
     for (const n of nodes) {
       if (n.d) kinds[failed(n.d, n.f) ? "bad" : n.f.source === "origin" ? "accent" : n.f.source === "peer" ? "ok" : "muted"].push(n);
     }
-    const shape = (n, s) => {
+    const shape = (path, n, s) => {
       const a = x(n), b = y(n);
-      if (n.f.role === "root") pen.rect(a - s, b - s, 2 * s, 2 * s);
-      else if (n.f.role === "classic" || n.f.source === "origin") { pen.moveTo(a, b - s); pen.lineTo(a + s, b); pen.lineTo(a, b + s); pen.lineTo(a - s, b); pen.closePath(); }
-      else { pen.moveTo(a + s, b); pen.arc(a, b, s, 0, 7); }
+      if (n.f.role === "root") path.rect(a - s, b - s, 2 * s, 2 * s);
+      else if (n.f.role === "classic" || n.f.source === "origin") { path.moveTo(a, b - s); path.lineTo(a + s, b); path.lineTo(a, b + s); path.lineTo(a - s, b); path.closePath(); }
+      else { path.moveTo(a + s, b); path.arc(a, b, s, 0, 7); }
     };
     for (const [colour, all] of Object.entries(kinds)) {
       for (let i = 0; i < all.length; i += some) {
-        const of = all.slice(i, i + some);
-        pen.fillStyle = colours.panel; pen.beginPath(); for (const n of of) shape(n, r); pen.fill();
-        pen.strokeStyle = pen.fillStyle = colours[colour]; pen.lineWidth = 1.5; pen.stroke();
-        pen.beginPath();
-        for (const n of of) { const s = r * Math.sqrt(part(n.f)); if (s > 0.3 && colour !== "bad") shape(n, s); }
-        pen.fill();
-        if (colour === "bad") {
-          pen.beginPath();
-          for (const n of of) { const a = x(n), b = y(n), s = r * 0.7; pen.moveTo(a - s, b - s); pen.lineTo(a + s, b + s); pen.moveTo(a + s, b - s); pen.lineTo(a - s, b + s); }
-          pen.stroke();
+        const edge = new Path2D(), full = new Path2D(), cross = new Path2D();
+        for (const n of all.slice(i, i + some)) {
+          const a = x(n), b = y(n), s = r * Math.sqrt(part(n.f)), c = r * 0.7;
+          shape(edge, n, r);
+          if (colour === "bad") { cross.moveTo(a - c, b - c); cross.lineTo(a + c, b + c); cross.moveTo(a + c, b - c); cross.lineTo(a - c, b + c); }
+          else if (s > 0.3) shape(full, n, s);
         }
+        area(colours.panel, edge); line(colours[colour], 1.5, edge); area(colours[colour], full); line(colours[colour], 1.5, cross);
         yield;
       }
     }
+    if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
+    pen.setTransform(scale, 0, 0, scale, 0, 0);
+    pen.clearRect(0, 0, box.width, box.height);
+    for (const stroke of strokes) stroke();
     pen.font = "12px system-ui, sans-serif"; pen.textAlign = "center"; pen.fillStyle = colours.ink;
     for (const n of labels ? nodes : nodes.filter((n) => !n.d)) {
       if (!n.d) { pen.strokeStyle = colours.muted; pen.lineWidth = 1.5; pen.strokeRect(x(n) - 9, y(n) - 9, 18, 18); pen.fillText(say("server"), x(n), y(n) - 13); }
       else { pen.fillText(n.d.address || n.name, x(n), y(n) + r + 14); pen.fillText(Math.floor(part(n.f) * 100) + " %", x(n), y(n) + r + 28); }
     }
-    if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
-    const front = canvas.getContext("2d");
-    front.clearRect(0, 0, w, h);
-    if (w > 0 && h > 0) front.drawImage(sketch, 0, 0);
     easing = t < 1;
   }
 
