@@ -104,6 +104,7 @@ type Proxy struct {
 	told    map[string]bool      // files of which headers have told the digest
 	entries map[string]*entry
 	counts  counts
+	closed  bool
 }
 
 // New returns a proxy over the copies that an earlier one has kept.
@@ -144,6 +145,9 @@ func New(cfg Config) (*Proxy, error) {
 // Close ends what goes on without a client, and lets all files go.
 func (p *Proxy) Close() {
 	p.end()
+	p.mu.Lock()
+	p.closed = true // a handler that still runs begins nothing
+	p.mu.Unlock()
 	p.busy.Wait()
 	p.mu.Lock()
 	all := p.entries

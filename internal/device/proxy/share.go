@@ -104,7 +104,7 @@ func (e *entry) idleFor() time.Duration {
 }
 
 // errBusy says that too many files are open.
-var errBusy = errors.New("too many files at a time")
+var errBusy = errors.New("too many files at a time, or the proxy ends")
 
 // open returns the entry of a file, and begins to fetch it unless that has begun.
 func (p *Proxy) open(x *exchange) (*entry, error) {
@@ -133,7 +133,8 @@ func (p *Proxy) open(x *exchange) (*entry, error) {
 }
 
 // entry returns the entry of a name for one more client, nil if too many are open. A
-// fresh one is to be begun. With anew, one that is complete counts no more.
+// fresh one is to be begun, and Close waits for its end. With anew, one that is complete
+// counts no more.
 func (p *Proxy) entry(name string, digest load.Digest, dev *engine.Device, anew bool) (e *entry, fresh bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -149,12 +150,13 @@ func (p *Proxy) entry(name string, digest load.Digest, dev *engine.Device, anew 
 		e = nil
 	}
 	if e == nil {
-		if len(p.entries) >= maxOpen && !p.letGo() {
+		if p.closed || len(p.entries) >= maxOpen && !p.letGo() {
 			return nil, false
 		}
 		e = &entry{name: name, digest: digest, dev: dev, opened: make(chan struct{}), done: make(chan struct{})}
 		fresh = true
 		p.entries[name] = e
+		p.busy.Add(1)
 	}
 	e.users++
 	return e, fresh
@@ -167,9 +169,13 @@ func (p *Proxy) begin(e *entry, x *exchange) {
 	f, err := e.dev.Fetch(p.spec(x, e))
 	if err == nil {
 		e.file = f
-		p.busy.Go(func() { p.finish(e, x.d) })
+		go func() {
+			defer p.busy.Done()
+			p.finish(e, x.d)
+		}()
 		return
 	}
+	defer p.busy.Done()
 	if f != nil {
 		_ = f.Close()
 	}

@@ -175,3 +175,13 @@ func TestRedirectLoop(t *testing.T) {
 		t.Errorf("the server was asked %d times for two files", n)
 	}
 }
+
+// TestNothingAfterClose: a handler that still runs when the proxy has ended opens no
+// file.
+func TestNothingAfterClose(t *testing.T) {
+	h := newHosts(t, 1)[0]
+	h.stop()
+	if e, _ := h.entry("after", load.Digest{}, h.place.Device(), false); e != nil {
+		t.Error("opens a file though it has ended")
+	}
+}
