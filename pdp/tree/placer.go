@@ -419,7 +419,8 @@ func (t *Placer) wait(stripe uint8, d time.Duration) *wire.Place {
 // after one round of asks.
 func (t *Placer) open(now time.Duration, y, x *member, stripe uint8, d demand) bool {
 	s := &y.nodes[stripe]
-	return y != x && s.depth > -1 && s.depth < wire.MaxPath-1 && s.children < wire.MaxChildren && t.meets(now, y, stripe, d) &&
+	return y != x && s.depth > -1 && s.depth < wire.MaxPath-1 && s.children < wire.MaxChildren &&
+		t.meets(now, y, stripe, d) &&
 		(y == t.root || s.free > 0 && y.shut <= now && y.link.Port() != 0 && now-y.heard < t.forgetAfter()) &&
 		!x.avoids(now, y.peer)
 }

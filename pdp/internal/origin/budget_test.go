@@ -87,6 +87,13 @@ func TestBudget(t *testing.T) {
 	if f.Slow(time.Second); f.share != cfg.Share {
 		t.Errorf("a fast line makes it %v", f.share)
 	}
+}
+
+// TestBudgetIsUsedUp: what an address has used of the budget counts, and no more.
+func TestBudgetIsUsedUp(t *testing.T) {
+	cfg := transfer.LAN()
+	newBudget := func() *Budget { return NewBudget(cfg, rand.New(rand.NewPCG(1, 1))) }
+	link := netip.AddrPort{}
 	// One that was done is waited for again, for as long as is left; who is done again
 	// and again uses that up, too.
 	for used, waits := range map[time.Duration]bool{2 * time.Second: true, cfg.Share: false} {
@@ -112,7 +119,7 @@ func TestBudget(t *testing.T) {
 	}
 	g := newBudget()
 	g.Entitle(0)
-	now = 0
+	now := time.Duration(0)
 	for ; !g.Ready(now, 0); now += cfg.FallbackJitter / 4 {
 		g.Heard(now, peer(5), peer(4), link, &wire.Direct{}, 0)
 		g.Heard(now, peer(5), peer(4), link, &wire.Direct{Done: true}, 0)
