@@ -3,6 +3,7 @@ package domain_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -115,7 +116,7 @@ func TestSignedLoads(t *testing.T) {
 		t.Errorf("the same again: %+v, %v", again, err)
 	}
 	r.is(drop(r.AddLoad(r.ctx, r.admin, publish.Request{Name: "x", Version: "1", Models: []string{"7961"},
-		Files: []string{"/nowhere"}})), domain.ErrInvalid)
+		Files: []string{"/nowhere"}})), fs.ErrNotExist)
 	r.ok(os.WriteFile(file, []byte("altered!"), 0o600))
 	r.is(drop(r.AddLoad(r.ctx, r.admin, req)), domain.ErrExists)
 	checked, err := r.VerifyLoads(r.ctx, r.admin)
