@@ -151,7 +151,7 @@ func TestExitStatus(t *testing.T) {
 		{"load add --repo @base --name x --version 1 --model m @empty", exitUsage, "is empty"},
 		{"load add --repo @base --name x --version 1 --model m @.hidden", exitUsage, "begins with a dot"},
 		{"load add --repo @base --name x --version 1 --model m @app.bin @app.bin", exitUsage, "same name"},
-		{"load add --repo @base --name x --version 1 --model m @gone.bin", exitUsage, "does not exist"},
+		{"load add --repo @base --name x --version 1 --model m @gone.bin", exitDisk, "no such file"},
 		{"trust rotate --repo @base mirrors", exitUsage, "unknown role"},
 		{"serve --repo @base", exitUsage, "--http"},
 		{"serve --repo @base --http 127.0.0.1:99999", exitUsage, "listen"},

@@ -149,7 +149,6 @@ func TestRefusedStarts(t *testing.T) {
 		{"device set " + mac, "what to change"},
 		{"device add ff:ff:ff:ff:ff:ff --model 7941", "group"},
 		{"report audit --last -1", "--last"},
-		{"load add --name x --version 1 --model 7941 @gone.bin", "does not exist"},
 		{"load add --name x --version 1 --model 7941 @app.bin @app.bin", "same name"},
 		{"load assign fw", "give one of --enterprise"},
 		{"load assign fw --enterprise", "not found"},
@@ -161,6 +160,10 @@ func TestRefusedStarts(t *testing.T) {
 		if _, code, errs := o.sh(strings.Fields(c.line)...); code != exitUsage || !strings.Contains(errs, c.says) {
 			t.Errorf("%s: %d %s", c.line, code, errs)
 		}
+	}
+	if _, code, errs := o.sh(strings.Fields("load add --name x --version 1 --model 7941 @gone.bin")...); code != exitDisk ||
+		!strings.Contains(errs, "check the path") {
+		t.Errorf("a file that is missing: %d %s", code, errs)
 	}
 	o.file("all.jsonl", "")
 	if _, code, errs := o.sh("backup", "@all.jsonl"); code != exitDisk || !strings.Contains(errs, "replaces nothing") {
