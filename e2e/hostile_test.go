@@ -30,8 +30,10 @@ func TestRootThatLies(t *testing.T) {
 		{"one wrong byte", &liar{chunk: flipped(body, 17)}, 1.2},
 		{"all wrong", &liar{chunk: flipped(body, -1)}, 1.2},
 		{"never stops", &liar{endless: true, chunk: flipped(body, -1)}, 1.2},
-		{"no bytes", &liar{}, 1.2},
-		{"no welcome", &liar{mute: true}, 1.2},
+		// Two copies are what SECURITY.md promises beside a liar: on a busy machine a second
+		// device asks the server before it hears of the first.
+		{"no bytes", &liar{}, 2.1},
+		{"no welcome", &liar{mute: true}, 2.1},
 		{"wrong size", &liar{size: 3 * mib, chunk: flipped(content(99, 3*mib), -1)}, 1.2},
 		{"right bytes", &liar{chunk: flipped(body, 1<<30)}, 0.2},
 	} {

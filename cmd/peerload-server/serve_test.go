@@ -161,8 +161,8 @@ func TestRefusedStarts(t *testing.T) {
 			t.Errorf("%s: %d %s", c.line, code, errs)
 		}
 	}
-	if _, code, errs := o.sh(strings.Fields("load add --name x --version 1 --model 7941 @gone.bin")...); code != exitDisk ||
-		!strings.Contains(errs, "check the path") {
+	gone := strings.Fields("load add --name x --version 1 --model 7941 @gone.bin")
+	if _, code, errs := o.sh(gone...); code != exitDisk || !strings.Contains(errs, "check the path") {
 		t.Errorf("a file that is missing: %d %s", code, errs)
 	}
 	o.file("all.jsonl", "")
