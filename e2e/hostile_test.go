@@ -30,7 +30,7 @@ func TestRootThatLies(t *testing.T) {
 		{"one wrong byte", &liar{chunk: flipped(body, 17)}, 1.2},
 		{"all wrong", &liar{chunk: flipped(body, -1)}, 1.2},
 		{"never stops", &liar{endless: true, chunk: flipped(body, -1)}, 1.2},
-		// Two copies are what SECURITY.md promises beside a liar: on a busy machine a second
+		// Beside a liar a site of four takes two copies at most: on a busy machine a second
 		// device asks the server before it hears of the first.
 		{"no bytes", &liar{}, 2.1},
 		{"no welcome", &liar{mute: true}, 2.1},
