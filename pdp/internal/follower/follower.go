@@ -100,11 +100,11 @@ type Follower struct {
 	waits      int           // answers in a row that there is no place yet
 	asked      time.Duration // first of the unanswered asks
 	due        time.Duration
-	bad        bad
+	trouble    trouble
 }
 
-// bad is how it went with parents lately.
-type bad struct {
+// trouble counts what has failed with parents lately.
+type trouble struct {
 	// failures counts parents that failed since bytes last came.
 	failures int
 	// fruitless counts links in a row that ended without a byte, whatever the
@@ -131,7 +131,7 @@ func (t *Follower) Parent() (wire.Peer, netip.AddrPort, transfer.Link) {
 }
 
 // Failures returns how many parents failed since bytes last came.
-func (t *Follower) Failures() int { return t.bad.failures }
+func (t *Follower) Failures() int { return t.trouble.failures }
 
 // AskedSince returns when the first ask was sent that has had no answer.
 func (t *Follower) AskedSince() time.Duration { return t.asked }
@@ -141,7 +141,7 @@ func (t *Follower) AskedSince() time.Duration { return t.asked }
 func (t *Follower) Forgive() { t.failed, t.reason, t.move = wire.Peer{}, wire.ReasonNone, false }
 
 // Served tells that a parent sent a chunk.
-func (t *Follower) Served() { t.bad.failures, t.bad.fruitless = 0, 0 }
+func (t *Follower) Served() { t.trouble.failures, t.trouble.fruitless = 0, 0 }
 
 // Path returns the peers from the root to this device's parent.
 func (t *Follower) Path() []wire.Peer { return t.path }
@@ -157,7 +157,7 @@ func (t *Follower) Root(now time.Duration, p wire.Peer, addr, link netip.AddrPor
 		return
 	}
 	t.root.peer, t.root.addr, t.root.link = p, addr, link
-	t.unanswered, t.bad.failures, t.bad.fruitless = 0, 0, 0
+	t.unanswered, t.trouble.failures, t.trouble.fruitless = 0, 0, 0
 	if t.state == Dialing {
 		return // the parent may still answer
 	}
@@ -174,7 +174,7 @@ func (t *Follower) Spread(members int) {
 
 // NoRoot says that there is no root to ask at present; a parent is kept.
 func (t *Follower) NoRoot() {
-	t.root.peer, t.bad.failures = wire.Peer{}, 0 // they were those of the root's places
+	t.root.peer, t.trouble.failures = wire.Peer{}, 0 // they were those of the root's places
 	if t.state == Asking || t.state == Dialing && t.parent.IsZero() {
 		t.state = Inactive
 	}
@@ -188,7 +188,7 @@ func (t *Follower) Leave(why wire.Reason, out *Output) {
 		out.Detached, out.Reason, out.From = true, why, t.parent
 	}
 	t.clearParent()
-	t.state, t.root.peer, t.bad.failures = Inactive, wire.Peer{}, 0
+	t.state, t.root.peer, t.trouble.failures = Inactive, wire.Peer{}, 0
 }
 
 func (t *Follower) clearParent() {
@@ -214,7 +214,7 @@ func (t *Follower) lost(now time.Duration, why wire.Reason, out *Output) {
 	case wire.ReasonFull, wire.ReasonYields, wire.ReasonLoop, wire.ReasonNotYet, wire.ReasonDone, wire.ReasonStopped,
 		wire.ReasonRootOfFile:
 	default:
-		t.bad.failures++ // the others are no fault of the parent
+		t.trouble.failures++ // the others are no fault of the parent
 	}
 	t.clearParent()
 	t.state, t.unanswered, t.due = Inactive, 0, now+t.pause()
@@ -228,11 +228,11 @@ func (t *Follower) lost(now time.Duration, why wire.Reason, out *Output) {
 // ask a thousand times a second.
 func (t *Follower) pause() time.Duration {
 	const atOnce = 4
-	t.bad.fruitless++
-	if t.bad.fruitless <= atOnce {
+	t.trouble.fruitless++
+	if t.trouble.fruitless <= atOnce {
 		return 0
 	}
-	return min(t.cfg.AskFirst<<min(t.bad.fruitless-atOnce-1, 8), t.cfg.AskAgain)
+	return min(t.cfg.AskFirst<<min(t.trouble.fruitless-atOnce-1, 8), t.cfg.AskAgain)
 }
 
 // Closed tells that a link broke.
@@ -273,7 +273,7 @@ func (t *Follower) DialTo(now time.Duration, p wire.Peer, addr netip.AddrPort, o
 	// If one parent after another cannot be reached, this device's own port may
 	// be the one that is busy. Each new root has other parents, and what they send too
 	// late fills the port as well.
-	t.state, t.due = Dialing, now+t.cfg.Dial<<min(max(t.bad.failures, t.bad.mute-1), 2)
+	t.state, t.due = Dialing, now+t.cfg.Dial<<min(max(t.trouble.failures, t.trouble.mute-1), 2)
 	out.Dial, out.Link = addr, t.link
 }
 
@@ -284,7 +284,7 @@ func (t *Follower) Welcome(now time.Duration, l transfer.Link, from wire.Peer) b
 		return false
 	}
 	t.state, t.parent, t.due = Attached, from, now
-	t.bad.mute, t.bad.muteAt = 0, netip.Addr{}
+	t.trouble.mute, t.trouble.muteAt = 0, netip.Addr{}
 	t.Forgive()
 	return true
 }
@@ -326,8 +326,8 @@ func (t *Follower) Tick(now time.Duration, me Self, out *Output) {
 	}
 	switch t.state {
 	case Dialing:
-		if a := t.parentAddr.Addr(); a != t.bad.muteAt {
-			t.bad.mute, t.bad.muteAt = t.bad.mute+1, a
+		if a := t.parentAddr.Addr(); a != t.trouble.muteAt {
+			t.trouble.mute, t.trouble.muteAt = t.trouble.mute+1, a
 		}
 		t.Fail(now, wire.ReasonUnreachable, out)
 	case Asking:
