@@ -228,15 +228,15 @@ func TestPieces(t *testing.T) {
 			p.leave()
 		}
 		others("between two pieces")
-		time.Sleep(pieceGap / 2)
+		time.Sleep(pieceGap / 2) // in the bubble
 		p := enter(here, "a")
 		if p == nil {
 			t.Fatal("the next piece is refused")
 		}
-		time.Sleep(2 * pieceGap)
+		time.Sleep(2 * pieceGap) // in the bubble
 		others("the next piece under way")
 		p.leave()
-		time.Sleep(pieceGap + time.Millisecond)
+		time.Sleep(pieceGap + time.Millisecond) // in the bubble
 		q := enter(here.Next(), "")
 		if q == nil {
 			t.Fatal("the permit of a download that has ended is kept")

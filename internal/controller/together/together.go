@@ -14,17 +14,18 @@ import (
 
 // How says how a Group answers.
 type How[Q, A any] struct {
-	// Answer answers all questions, in their order. Its context ends with nobody's
-	// patience: several wait for it. If it fails, each question is asked by itself, as
-	// one that cannot be answered is nobody else's fault. Required.
+	// Answer answers all questions, in their order. Its context does not end when one of
+	// the callers gives up, since several wait. If it fails, each question is answered by
+	// itself, so that one that cannot be answered fails no other. Required.
 	Answer func(ctx context.Context, all []Q) ([]A, error)
-	// Most bounds the questions that are answered at once, and Turns how often that goes
-	// on at the same time. Both are at least 1.
+	// Most bounds the questions of one call of Answer, and Turns the calls that run at the
+	// same time. Both are at least 1.
 	Most, Turns int
-	// Key is what no two questions of one turn have in common. nil: they may be equal.
+	// Key names what a question is about: two questions with the same key are not answered
+	// in one call. nil: any are.
 	Key func(Q) string
-	// All says that an error is everybody's: no question is asked again after it. nil: none
-	// is.
+	// All reports whether an error concerns all questions, which are then not answered one
+	// by one. nil: no error does.
 	All func(error) bool
 }
 
@@ -51,8 +52,8 @@ type call[Q, A any] struct {
 	taken, done chan struct{}
 }
 
-// Ask returns the answer to a question: what is so after it was asked. Whoever waits and
-// finds a turn free answers for all who wait then.
+// Ask returns the answer to a question, by a call of Answer that begins after it was
+// asked. A caller that finds a turn free answers for all that wait then.
 func (g *Group[Q, A]) Ask(ctx context.Context, q Q) (A, error) {
 	own := &call[Q, A]{question: q, taken: make(chan struct{}), done: make(chan struct{})}
 	g.mu.Lock()
