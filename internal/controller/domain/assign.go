@@ -586,3 +586,12 @@ func (c *Controller) Releases(ctx context.Context, a Actor, f TextFilter, p Page
 	})
 	return l, err
 }
+
+// Assignable refuses a load or release that cannot be assigned.
+func (c *Controller) Assignable(ctx context.Context, tx Tx, load, release string) error {
+	snap, err := c.snapshot(ctx, tx)
+	if err != nil {
+		return err
+	}
+	return snap.assign(ctx, &Assignment{}, ref{load, release})
+}

@@ -558,3 +558,17 @@ func (c *Controller) RedeemLogin(ctx context.Context, secret, from string) (out 
 	})
 	return out, err == nil, err
 }
+
+// ThrottledError says how long to wait. It matches ErrThrottled.
+type ThrottledError struct {
+	// RetryAfter is the time until an attempt counts again.
+	RetryAfter time.Duration
+}
+
+// Error implements error.
+func (e *ThrottledError) Error() string {
+	return fmt.Sprintf("%v: try again in %s", ErrThrottled, e.RetryAfter.Round(time.Second))
+}
+
+// Is implements the interface of errors.Is.
+func (e *ThrottledError) Is(target error) bool { return target == ErrThrottled }

@@ -448,15 +448,6 @@ func (snap *snapshot) fitting(ctx context.Context, r ref, model string) (string,
 	return name, nil
 }
 
-// Assignable refuses a load or release that cannot be assigned.
-func (c *Controller) Assignable(ctx context.Context, tx Tx, load, release string) error {
-	snap, err := c.snapshot(ctx, tx)
-	if err != nil {
-		return err
-	}
-	return snap.assign(ctx, &Assignment{}, ref{load, release})
-}
-
 // Settle makes the load that a device runs the one that it should run: it is
 // assigned to the device, by the release if it is of it, unless other levels
 // assign it anyway. What cannot be assigned any more is left as it is.

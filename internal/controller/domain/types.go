@@ -567,20 +567,6 @@ type SiteRow struct {
 	Counts SiteCounts `json:"counts"`
 }
 
-// ThrottledError says how long to wait. It matches ErrThrottled.
-type ThrottledError struct {
-	// RetryAfter is the time until an attempt counts again.
-	RetryAfter time.Duration
-}
-
-// Error implements error.
-func (e *ThrottledError) Error() string {
-	return fmt.Sprintf("%v: try again in %s", ErrThrottled, e.RetryAfter.Round(time.Second))
-}
-
-// Is implements the interface of errors.Is.
-func (e *ThrottledError) Is(target error) bool { return target == ErrThrottled }
-
 func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrInvalid, fmt.Errorf(format, args...))
 }
