@@ -5,8 +5,8 @@
 //	peerload-get http://10.0.0.5/fw/app.bin --sha256 9f86d08… -o app.bin
 //
 // It is wiring only: flags, output and exit statuses, which are those of peerload get. The
-// download itself is in package fetch. internal/release bounds its size: before a package
-// is imported here, see what it links.
+// download itself is in package fetch. A test of internal/programs bounds its size: before a
+// package is imported here, see what it links.
 package main
 
 import (
