@@ -62,10 +62,10 @@ Exit status: 0 done and verified; 2 usage, or refused; 3 verification failed;
 4 server unreachable, busy or failing, no network yet, or --max-time over; 5 disk;
 6 trust; 7 the server has no such file; 8 it refuses the file; 9 TLS: a certificate is
 not accepted; 10 an answer that no later attempt changes, such as a redirect loop;
-11 the command of --exec failed; 130 interrupted. Run the same command again after any of 4, 5 and 130: it continues
-where it stood, unless other users can write the directory, as they can /tmp: there it
-begins anew. With --json the last lines are the reports, one for each file or load, with
-"event":"report".`
+11 the command of --exec failed; 130 interrupted. Run the same command again after any of
+4, 5 and 130: it continues where it stood, unless other users can write the directory, as
+they can /tmp: there it begins anew. With --json the last lines are the reports, one for
+each file or load, with "event":"report".`
 
 const getExample = `  peerload get http://10.0.0.5/fw/app.bin --sha256 9f86d08… -o app.bin
   peerload get tftp://10.0.0.5/app.bin --unsigned -o firmware/
