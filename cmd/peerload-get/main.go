@@ -25,8 +25,8 @@ import (
 	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/exit"
 	"github.com/peerload/peerload/internal/device/fetch"
+	"github.com/peerload/peerload/internal/device/peerflags"
 	"github.com/peerload/peerload/internal/device/serverflags"
-	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/printable"
 	"github.com/peerload/peerload/internal/version"
 	"github.com/peerload/peerload/load"
@@ -75,13 +75,13 @@ func tell(w io.Writer, format string, args ...any) {
 
 // flags are those of the command line.
 type flags struct {
-	output, sha256, model, peers, address, iface, state string
-	unsigned, json                                      bool
-	verbose                                             int
-	port                                                uint16
-	linger, maxTime                                     time.Duration
-	digestGiven, lingerGiven                            bool
-	origin                                              serverflags.Flags
+	output, sha256, model, state string
+	unsigned, json               bool
+	verbose                      int
+	linger, maxTime              time.Duration
+	digestGiven, lingerGiven     bool
+	peers                        peerflags.Flags
+	origin                       serverflags.Flags
 }
 
 const long = `Peerload-get downloads files through the peers of the subnet: of all devices that ask
@@ -111,11 +111,7 @@ func command(stdout, stderr io.Writer) *cli.Command {
 	fl.StringVar(&f.sha256, "sha256", "", "the file's SHA-256, 64 hexadecimal digits")
 	fl.BoolVar(&f.unsigned, "unsigned", false, "believe what the server and the peers send")
 	fl.StringVar(&f.model, "model", "", "this device's model; devices of one model group share")
-	fl.StringVar(&f.peers, "peers", "on", "share with the peers of the subnet: on or off")
-	fl.StringVar(&f.address, "address", "", "own address, IP or IP/PREFIX (default: that of the interface)")
-	fl.StringVar(&f.iface, "interface", "",
-		"interface to take the address from (default: that of the route to the server)")
-	fl.Uint16Var(&f.port, "port", 0, "peer port, UDP and TCP (default 4051)")
+	f.peers.Register(fl)
 	fl.StringVar(&f.state, "state", "", "state directory (default $PEERLOAD_STATE; else /var/lib/peerload-get for root, "+
 		"$HOME/.local/state/peerload-get for others)")
 	fl.DurationVar(&f.linger, "linger", 0, "serve the peers for this long after the end; 0s exits at once (default: "+
@@ -124,7 +120,6 @@ func command(stdout, stderr io.Writer) *cli.Command {
 	fl.BoolVar(&f.json, "json", false, "events and the final report as JSON lines on standard output")
 	fl.CountVarP(&f.verbose, "verbose", "V", "show the log of the election and the tree")
 	f.origin.Register(fl)
-	cli.Values(fl, "peers", "on", "off")
 	cmd.Run = func(ctx context.Context, args []string) error {
 		f.digestGiven, f.lingerGiven = fl.Changed("sha256"), fl.Changed("linger")
 		return f.run(ctx, args, &output{f: f, out: stdout, err: stderr})
@@ -157,8 +152,7 @@ func (f *flags) request(urls []string) (r fetch.Request, err error) {
 	if err := f.origin.Named(); err != nil {
 		return r, usageError{err}
 	}
-	r = fetch.Request{URLs: urls, Output: f.output, Model: f.model,
-		Peers: fetch.Peers{Off: f.peers == "off", Interface: f.iface, Port: f.port}}
+	r = fetch.Request{URLs: urls, Output: f.output, Model: f.model}
 	if r.Proof, err = f.proof(); err != nil {
 		return r, err
 	}
@@ -168,10 +162,8 @@ func (f *flags) request(urls []string) (r fetch.Request, err error) {
 	if f.lingerGiven {
 		r.Linger = &f.linger
 	}
-	if f.address != "" && !r.Peers.Off {
-		if r.Peers.Address, err = parse.Address(f.address); err != nil {
-			return r, usagef("--address: %w", err)
-		}
+	if r.Peers, err = f.peers.Peers(); err != nil {
+		return r, usageError{err}
 	}
 	if r.Server, err = f.origin.Server(); err != nil {
 		return r, usageError{err}

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/internal/testkit/parallel"
 )
@@ -107,7 +109,8 @@ func TestTreesFlag(t *testing.T) {
 			t.Errorf("--trees %s: status %d, %s", n, code, out)
 		}
 	}
-	f := getFlags{peers: "on", profile: "lan"}
+	f := getFlags{profile: "lan"}
+	f.peers.Register(pflag.NewFlagSet("get", pflag.ContinueOnError))
 	if !f.usual() {
 		t.Error("without flags the agent is not asked")
 	}

@@ -86,7 +86,7 @@ func socketDir(state string) string {
 // decides for the whole device.
 func (f *getFlags) usual() bool {
 	return f.sink == nil &&
-		f.peers == "on" && f.address == "" && f.iface == "" && f.port == 0 && f.profile == "lan" && f.trees == 0 &&
+		f.peers.Default() && f.profile == "lan" && f.trees == 0 &&
 		!f.noSync && f.origin.Default()
 }
 

@@ -14,25 +14,24 @@ import (
 	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/device/failure"
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/peerflags"
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/serverflags"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/device/target"
-	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/load"
 )
 
 // getFlags is what `peerload get` takes.
 type getFlags struct {
-	output, sha256, trust, model, peers, address, iface, state, profile string
-	exec                                                                string
-	unsigned, json, slots, noSync                                       bool
-	stay                                                                bool // linger was given
-	digestGiven, trustGiven, execGiven                                  bool // be it ""
-	verbose, trees                                                      int
-	port                                                                uint16
-	linger, maxTime                                                     time.Duration
-	origin                                                              serverflags.Flags
+	output, sha256, trust, model, state, profile, exec string
+	unsigned, json, slots, noSync                      bool
+	stay                                               bool // linger was given
+	digestGiven, trustGiven, execGiven                 bool // be it ""
+	verbose, trees                                     int
+	linger, maxTime                                    time.Duration
+	peers                                              peerflags.Flags
+	origin                                             serverflags.Flags
 
 	sink     *sink     // of the file, if it does not go among the files
 	follower *follower // gets the file, nil if no command does
@@ -93,11 +92,7 @@ func getCommand() *cli.Command {
 	fl.StringVar(&f.trust, "trust", "", "directory with the pinned root.json of the publisher of a load")
 	fl.BoolVar(&f.unsigned, "unsigned", false, "believe what the server and the peers send")
 	fl.StringVar(&f.model, "model", "", "this device's model; devices of one model group share")
-	fl.StringVar(&f.peers, "peers", "on", "share with the peers of the subnet: on or off")
-	fl.StringVar(&f.address, "address", "", "own address, IP or IP/PREFIX (default: that of the interface)")
-	fl.StringVar(&f.iface, "interface", "",
-		"interface to take the address from (default: that of the route to the server)")
-	fl.Uint16Var(&f.port, "port", 0, "peer port, UDP and TCP (default 4051)")
+	f.peers.Register(fl)
 	stateFlag(fl, &f.state)
 	fl.StringVar(&f.profile, "profile", "lan", "timing: lan, or classic as the original")
 	fl.IntVar(&f.trees, "trees", 0,
@@ -112,7 +107,6 @@ func getCommand() *cli.Command {
 	fl.BoolVar(&f.json, "json", false, "events and the final report as JSON lines on standard output")
 	fl.CountVarP(&f.verbose, "verbose", "v", "show the log of the election and the tree")
 	f.origin.Register(fl)
-	cli.Values(fl, "peers", "on", "off")
 	cli.Values(fl, "profile", "lan", "classic")
 	cli.Values(fl, "trees", "0", "1", "2")
 	return cmd
@@ -260,20 +254,18 @@ func (f *getFlags) fetch(ctx context.Context, args []string, r *request, state *
 func (f *getFlags) request(urls []string, proof peerload.Proof, state string) (peerload.Request, error) {
 	r := peerload.Request{
 		URLs: urls, Proof: proof, Output: f.output, State: state, Slots: f.slots, Model: f.model, NoSync: f.noSync,
-		Peers: peerload.Peers{Off: f.peers == "off", Interface: f.iface, Port: f.port, Profile: f.profile, Trees: f.trees},
 	}
 	if f.stay {
 		r.Linger = &f.linger
 	} else if f.follower != nil {
 		r.Linger = new(execLinger)
 	}
-	if f.address != "" && !r.Peers.Off {
-		p, err := parse.Address(f.address)
-		if err != nil {
-			return r, usagef("--address: %w", err)
-		}
-		r.Peers.Address = p
+	p, err := f.peers.Peers()
+	if err != nil {
+		return r, usageError{err}
 	}
+	r.Peers = peerload.Peers(p)
+	r.Peers.Profile, r.Peers.Trees = f.profile, f.trees
 	s, err := f.origin.Server()
 	if err != nil {
 		return r, usageError{err}

@@ -152,6 +152,8 @@ var packages = []rule{
 		libraries: []string{"github.com/spf13/pflag"}},
 	{dir: "internal/cli/strict", floor: 2, side: both, still: true,
 		allowedImports: []string{"internal/choice", "internal/cli"}, libraries: commandLibraries},
+	{dir: "internal/device/peerflags", floor: 2, side: device, still: true, allowedImports: []string{"internal/parse",
+		"internal/cli", "internal/device/fetch"}, libraries: []string{"github.com/spf13/pflag"}},
 
 	// Floor 2: the simulator, as pure as what it simulates; the controller plans with
 	// it.
@@ -334,9 +336,9 @@ var packages = []rule{
 	{dir: "cmd/peerload/internal/hook", floor: 3, side: outside, allowedImports: []string{"internal/cli",
 		"internal/device/hookunit"}},
 	{dir: "cmd/peerload", floor: 3, side: outside, libraries: []string{"github.com/spf13/pflag", "golang.org/x/term"}},
-	{dir: "cmd/peerload-get", floor: 3, side: outside, allowedImports: []string{"load", "report", "internal/parse",
+	{dir: "cmd/peerload-get", floor: 3, side: outside, allowedImports: []string{"load", "report",
 		"internal/printable", "internal/cli", "internal/version", "internal/device/exit", "internal/device/fetch",
-		"internal/device/serverflags"}},
+		"internal/device/peerflags", "internal/device/serverflags"}},
 	{dir: "cmd/peerload-server/internal/summary", floor: 3, side: outside, allowedImports: []string{"client",
 		"internal/cli/strict", "internal/controller/console", "internal/device/wording", "internal/parse",
 		"internal/terminal"}, libraries: commandLibraries},
