@@ -245,6 +245,17 @@ func (a *ahead) set(key string, conns []*http.ClientConn) {
 	}
 }
 
+// release closes the connections to a server that wait.
+func (a *ahead) release(key string) {
+	a.mu.Lock()
+	idle := a.idle[key]
+	delete(a.idle, key)
+	a.mu.Unlock()
+	for _, conn := range idle {
+		conn.Close()
+	}
+}
+
 func connectionKey(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
 func (a *ahead) close() {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -60,5 +62,62 @@ func TestHandshakeUnderWay(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// oneAtATime accepts a connection once the one before is closed.
+type oneAtATime struct {
+	net.Listener
+	turn chan struct{}
+}
+
+func (l *oneAtATime) Accept() (net.Conn, error) {
+	l.turn <- struct{}{}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.turn
+		return nil, err
+	}
+	return &turn{Conn: c, end: sync.OnceFunc(func() { <-l.turn })}, nil
+}
+
+type turn struct {
+	net.Conn
+	end func()
+}
+
+// Close implements net.Conn.
+func (c *turn) Close() error {
+	c.end()
+	return c.Conn.Close()
+}
+
+// TestAheadGivesWay: a connection that was made ahead, and that a server with one
+// connection at a time has taken, keeps no request over another one waiting.
+func TestAheadGivesWay(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte("firmware"))
+	}))
+	s.Listener = &oneAtATime{s.Listener, make(chan struct{}, 1)}
+	s.Start()
+	defer s.Close()
+	m := newMux(t, Config{StallTimeout: time.Minute})
+	m.http.conns.silence = 10 * time.Millisecond
+	u := parseURL(t, s.URL+"/f")
+	if err := m.Prepare(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	later, err := m.http.conns.ahead.dial(t.Context(), u.Scheme, serverOf(u))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.http.conns.ahead.keep(connectionKey(u), later) // the next request takes it
+	b, err := m.Open(t.Context(), Request{URL: u, Size: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if got, err := ReadAll(b, 100); err != nil || string(got) != "firmware" {
+		t.Errorf("%q, %v", got, err)
 	}
 }

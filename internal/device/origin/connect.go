@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/peerload/peerload/internal/device/background"
 )
@@ -26,6 +27,8 @@ type connections struct {
 	proxied *http.Transport
 
 	ahead *ahead
+	// silence is how long a request waits for an answer before unblock acts.
+	silence time.Duration
 
 	mu sync.Mutex
 	at map[string]place // of servers, by HOST:PORT
@@ -37,7 +40,7 @@ func newConnections(cfg Config) *connections {
 		group = &background.Group{}
 	}
 	c := &connections{own: cfg.transport(true, nil, group), proxied: cfg.transport(false, nil, group),
-		at: map[string]place{}}
+		at: map[string]place{}, silence: 2 * time.Second}
 	c.ahead = newAhead(c.own.NewClientConn)
 	dial := c.own.DialContext
 	c.own.DialContext = func(ctx context.Context, network, to string) (net.Conn, error) {
@@ -72,6 +75,7 @@ func (c *connections) roundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer c.unblock(req.URL)()
 	if conn != nil {
 		resp, err := conn.RoundTrip(req)
 		if err == nil {
@@ -87,6 +91,17 @@ func (c *connections) roundTrip(req *http.Request) (*http.Response, error) {
 		// again.
 	}
 	return c.own.RoundTrip(req)
+}
+
+// unblock closes the connections that wait for a next request, while one that is under
+// way gets no answer: a server that takes one connection at a time may have taken one
+// of those. Its result ends the watch.
+func (c *connections) unblock(u *url.URL) (answered func()) {
+	t := time.AfterFunc(c.silence, func() {
+		c.ahead.release(connectionKey(u))
+		c.own.CloseIdleConnections()
+	})
+	return func() { t.Stop() }
 }
 
 // direct reports whether a server is reached without a proxy.
