@@ -24,7 +24,7 @@ func TestTargetsOf(t *testing.T) {
 	}
 }
 
-// TestUnderstand reads what the go command prints.
+// TestUnderstand reads what a run prints.
 func TestUnderstand(t *testing.T) {
 	const head = "fuzz: elapsed: 0s, gathering baseline coverage: 3/3 completed, now fuzzing with 1 workers\n" +
 		"fuzz: elapsed: 3s, execs: 1000 (333/sec), new interesting: 1 (total: 4)\n" +
@@ -87,8 +87,8 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// TestCampaign runs two targets of a module of its own: one finds an input that
-// fails, and the other is run all the same.
+// TestCampaign runs the targets of a module of its own: one finds an input that fails,
+// one does not build, and the other is run all the same.
 func TestCampaign(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it builds and runs for seconds")
@@ -99,15 +99,18 @@ func TestCampaign(t *testing.T) {
 		"a_test.go": "package m\n\nimport \"testing\"\n\nfunc FuzzBad(f *testing.F) {\n\tf.Add(1)\n" +
 			"\tf.Fuzz(func(t *testing.T, n int) {\n\t\tif n != 1 {\n\t\t\tt.Fatal(\"bad\")\n\t\t}\n\t})\n}\n\n" +
 			"func FuzzGood(f *testing.F) {\n\tf.Add(1)\n\tf.Fuzz(func(t *testing.T, n int) {})\n}\n",
+		"a/a_test.go": "package a\n\nimport \"testing\"\n\nfunc FuzzBroken(f *testing.F) { none() }\n",
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	t.Chdir(dir)
 	var out bytes.Buffer
-	err := run(context.Background(), []string{"-time", "1s", "-record", "record.md", "."}, &out, io.Discard)
-	if err == nil || !strings.Contains(err.Error(), "1 targets failed: . FuzzBad") {
+	err := run(context.Background(), []string{"-time", "1s", "-record", "record.md", "./a", "."}, &out, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "2 targets failed: ./a FuzzBroken, . FuzzBad") ||
+		!strings.Contains(out.String(), "undefined: none") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 	text, rerr := os.ReadFile("record.md")
@@ -149,7 +152,7 @@ func FuzzTable(f *testing.F) {
 	})
 }
 
-// FuzzGoOutput: whatever the go command prints, executions are counted.
+// FuzzGoOutput: whatever a run prints, executions are counted.
 func FuzzGoOutput(f *testing.F) {
 	f.Add([]byte("fuzz: elapsed: 3s, execs: 1000 (333/sec), new interesting: 1 (total: 4)\n" +
 		"    Failing input written to testdata/fuzz/FuzzX/0123abcd\n"))

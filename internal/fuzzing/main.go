@@ -6,9 +6,10 @@
 //	go run ./internal/fuzzing -list ./...                 what there is
 //
 // A target that finds an input that fails does not keep the others from running;
-// the go command writes the input below the package's testdata/fuzz, where it is
-// a seed from then on, and the exit status is 1. Inputs that reached new code
-// stay in the build cache, so that the next run begins where this one ended.
+// the input is written below the package's testdata/fuzz, where it is a seed from
+// then on, and the exit status is 1. Inputs that reached new code stay in the build
+// cache, so that the next run begins where this one ended. The tests of a package are
+// built once for all of its targets.
 //
 // With -record the executions of each target are added to a table in Markdown,
 // after each target, so that a campaign that is ended early keeps what it did.
@@ -38,7 +39,7 @@ func main() { tool.Main("fuzzing", run) }
 type options struct {
 	limit    time.Duration // for each target
 	parallel int           // workers of a target
-	seed     int           // of the changes that the go command makes; 0: another one each time
+	seed     int           // of the changes that package testing makes; 0: another one each time
 	record   string        // file to add to; "": none
 	only     *regexp.Regexp
 	list     bool

@@ -25,6 +25,7 @@ import (
 // target is one fuzz target.
 type target struct {
 	pkg  string // its folder below the root of the module, as "./load"
+	path string // by which it is imported
 	dir  string // absolute
 	name string
 }
@@ -58,7 +59,8 @@ func listTargets(ctx context.Context, patterns []string) ([]target, error) {
 				return nil, err
 			}
 			for _, n := range names {
-				all = append(all, target{pkg: "." + strings.TrimPrefix(p.ImportPath, p.Module.Path), dir: p.Dir, name: n})
+				all = append(all, target{pkg: "." + strings.TrimPrefix(p.ImportPath, p.Module.Path), path: p.ImportPath,
+					dir: p.Dir, name: n})
 			}
 		}
 	}
@@ -81,10 +83,21 @@ func targetsOf(path string, src any) (names []string, err error) {
 
 // campaign runs the targets and adds each to the record.
 func campaign(ctx context.Context, o options, targets []target, stdout, stderr io.Writer) error {
+	b, err := newBuilder(ctx)
+	if err != nil {
+		return err
+	}
+	defer b.close()
 	var failed []string
 	var all int64
 	for _, t := range targets {
-		out, err := t.run(ctx, o, stderr)
+		var out outcome
+		program, err := b.program(ctx, t, stderr)
+		if err == nil {
+			out, err = t.run(ctx, o, program, b.inputs(t), stderr)
+		} else {
+			out.tail = []byte(err.Error() + "\n")
+		}
 		if out.executions > 0 && o.record != "" {
 			if err := addToRecord(o.record, out.row(t, o, time.Now().UTC())); err != nil {
 				return err
@@ -108,6 +121,49 @@ func campaign(ctx context.Context, o options, targets []target, stdout, stderr i
 	return nil
 }
 
+// builder builds the tests of a package once for all of its targets: go test -fuzz
+// would link them anew for each, which takes longer than a short run.
+type builder struct {
+	dir    string // of the program
+	cache  string // of the go command: where it keeps inputs that reached new code
+	of     string // the package that was built last, with
+	failed error  // this outcome
+}
+
+func newBuilder(ctx context.Context) (*builder, error) {
+	cache, err := exec.CommandContext(ctx, "go", "env", "GOCACHE").Output()
+	if err != nil {
+		return nil, fmt.Errorf("go env GOCACHE: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "fuzzing-")
+	return &builder{dir: dir, cache: strings.TrimSpace(string(cache))}, err
+}
+
+func (b *builder) close() { _ = os.RemoveAll(b.dir) }
+
+// program is a target's test program.
+func (b *builder) program(ctx context.Context, t target, stderr io.Writer) (string, error) {
+	program := filepath.Join(b.dir, "fuzzing.test")
+	if b.of != t.dir {
+		// With -fuzz it is built to tell which code an input reaches.
+		cmd := exec.CommandContext(ctx, "go", "test", "-c", "-fuzz", ".", "-o", program, ".")
+		cmd.Dir = t.dir
+		var said bytes.Buffer
+		cmd.Stdout = io.MultiWriter(&said, stderr)
+		cmd.Stderr = cmd.Stdout
+		b.of, b.failed = t.dir, nil
+		if err := cmd.Run(); err != nil {
+			b.failed = fmt.Errorf("go test -c: %w\n%s", err, said.Bytes())
+		}
+	}
+	return program, b.failed
+}
+
+// inputs is where a target's inputs that reached new code are kept, as by go test -fuzz.
+func (b *builder) inputs(t target) string {
+	return filepath.Join(b.cache, "fuzz", filepath.FromSlash(t.path))
+}
+
 // outcome is what a run of a target came to.
 type outcome struct {
 	executions int64
@@ -115,16 +171,17 @@ type outcome struct {
 	tail       []byte   // the last that it printed
 }
 
-// grace is how long a run may take beyond its time: to build, to try the inputs
-// that it has, and to make a failing input smaller.
+// grace is how long a run may take beyond its time: to try the inputs that it has,
+// and to make a failing input smaller.
 const grace = 5 * time.Minute
 
-// run runs one target.
-func (t target) run(ctx context.Context, o options, stderr io.Writer) (outcome, error) {
+// run runs one target of a test program; what it finds goes to inputs, too.
+func (t target) run(ctx context.Context, o options, program, inputs string, stderr io.Writer) (outcome, error) {
 	limited, cancel := context.WithTimeout(ctx, o.limit+grace)
 	defer cancel()
-	cmd := exec.CommandContext(limited, "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$",
-		"-fuzztime", o.limit.String(), "-fuzzminimizetime", "1000x", "-parallel", strconv.Itoa(o.parallel), ".")
+	cmd := exec.CommandContext(limited, program, "-test.run", "^$", "-test.fuzz", "^"+t.name+"$", "-test.fuzztime",
+		o.limit.String(), "-test.fuzzminimizetime", "1000x", "-test.parallel", strconv.Itoa(o.parallel),
+		"-test.fuzzcachedir", inputs)
 	cmd.Dir = t.dir
 	cmd.Env = os.Environ()
 	if o.seed > 0 {
@@ -138,7 +195,7 @@ func (t target) run(ctx context.Context, o options, stderr io.Writer) (outcome, 
 	cmd.Stderr = cmd.Stdout
 	err := cmd.Run()
 	if cmd.Process != nil {
-		// The workers, if the go command left before them; mostly none is there.
+		// The workers, if the program left before them; mostly none is there.
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	}
 	result := understand(out.Bytes())
@@ -156,7 +213,7 @@ var (
 // mostTail is how much of a failed run's output is shown again.
 const mostTail = 4000
 
-// understand reads what `go test -fuzz` printed.
+// understand reads what a target's run printed.
 func understand(text []byte) (o outcome) {
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	lines.Buffer(nil, 1<<26)
@@ -172,7 +229,7 @@ func understand(text []byte) (o outcome) {
 }
 
 // ranOut tells a run that only came to the end of its time while an input was
-// tried, which the go command reports as a failure of the target.
+// tried, which is reported as a failure of the target.
 func (o outcome) ranOut() bool {
 	return o.executions > 0 && len(o.crashers) == 0 && bytes.Contains(o.tail, []byte("context deadline exceeded")) &&
 		!bytes.Contains(o.tail, []byte("panic:"))
