@@ -236,11 +236,13 @@ func (sub *Subnet) quiet() bool {
 	return true
 }
 
+// inLoop reports whether a device stands in a loop of honest devices. No device can know
+// where a liar that is its parent has its own: that is a link to a liar as any other.
 func (t *Task) inLoop() bool {
 	for s := range uint8(wire.MaxStripes) {
 		p := t.parent(s)
 		for range 64 {
-			if p == nil {
+			if p == nil || p.dev.Liar != nil {
 				break
 			}
 			if p == t {
