@@ -189,7 +189,7 @@ func (f *fallback) fetched() {
 	if !f.budget.Active() || !f.contest.Unmatched(m.now) || r == nil || m.cfg.Transfer.WholeFiles {
 		return
 	}
-	if !f.spare(r) && f.contest.WasRoot() {
+	if !f.spare(r) {
 		m.following.distrustRoot(wire.ReasonRootStalled)
 	}
 }
@@ -236,10 +236,10 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 			f.budget.Entitle(m.now)
 		}
 	}
+	f.tap(c, d)
 	if !d.Done && f.budget.TakenBy(m.now, c.Peer) {
 		f.review.postpone()
 	}
-	f.tap(c, d)
 }
 
 // mostTried bounds the addresses that are remembered.

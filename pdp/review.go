@@ -47,7 +47,7 @@ func (r *review) postpone() {
 		return
 	}
 	if r.state == queued {
-		r.next(r.wait)
+		r.state = satisfied // what came of late still says how slow the peers are
 		r.m.fallback.budget.Cancel()
 	}
 	r.at = max(r.at, r.m.now+2*r.m.cfg.Transfer.Fallback)
@@ -78,7 +78,7 @@ func (r *review) slow() bool {
 	if m.cfg.Transfer.WholeFiles && m.held.Count() == r.held { // nothing comes before a parent has all
 		return false
 	}
-	if span < m.cfg.Transfer.Fallback/4 || m.following.slow.leaf() || m.repair.suspects() {
+	if span < m.cfg.Transfer.Fallback/4 || m.repair.suspects() {
 		return false
 	}
 	return r.long(span / time.Duration(max(1, m.held.Count()-r.held)))
@@ -96,7 +96,7 @@ func (r *review) settle() {
 	}
 	f := m.fallback
 	if m.origin.busy() || m.origin.Failing() || f.budget.Waiting() ||
-		m.repair.suspects() || m.following.slow.leaf() || !r.long(r.pace()) {
+		m.repair.suspects() || !r.long(r.pace()) {
 		r.next(m.cfg.Transfer.Fallback)
 		return
 	}

@@ -252,3 +252,155 @@ func TestReviewGivesWayOnce(t *testing.T) {
 		t.Error("a third root prevents the comparison once more")
 	}
 }
+
+// placedBelow gives the machine a place of its root, peer 1, below a peer at an address,
+// and welcomes it there as device as, with a size. It returns the link, 0 if the machine
+// does not want a place.
+func placedBelow(m *Machine, i, as int, size int64) Link {
+	out := m.Step(m.now, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1), TCPPort: wire.Port},
+		Msg: &wire.Place{Parent: peer(i), Addr: addr(i), Depth: 1}}, nil)
+	for _, a := range out {
+		if d, is := a.(Dial); is {
+			m.Step(m.now, Opened{Link: d.Link}, nil)
+			m.Step(m.now, Framed{Link: d.Link, Frame: &wire.Welcome{From: peer(as), Size: size}}, nil)
+			return d.Link
+		}
+	}
+	return 0
+}
+
+// TestRootThatContradictsItself: a root that stands below its child, and one that tells
+// another size on its links than in its claims, again and again, is distrusted. A chunk
+// that came in between, or another parent that does so, is no reason to.
+func TestRootThatContradictsItself(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		from, as   int
+		loop, want bool
+		size       int64
+		served     bool
+	}{
+		{"loop", 1, 1, true, true, 1 << 20, false},
+		{"loop, and a chunk in between", 1, 1, true, false, 1 << 20, true},
+		{"loop of another", 2, 2, true, false, 1 << 20, false},
+		{"loop of another in the name of the root", 2, 1, true, false, 1 << 20, false},
+		{"size", 1, 1, false, true, 2 << 20, false},
+	} {
+		m := newMachine(unsigned(), 1)
+		link := attach(t, m)
+		m.Step(time.Second, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+		for i := range m.cfg.Transfer.FailedPeers {
+			if m.el.Distrusted(m.now, addr(1).Addr()) {
+				t.Errorf("%s: distrusted after %d times", c.name, i)
+			}
+			if link = placedBelow(m, c.from, c.as, c.size); link == 0 {
+				t.Fatalf("%s: does not ask for a place", c.name)
+			}
+			if c.served {
+				m.Step(m.now, Stored{Link: link, Index: i}, nil)
+			}
+			if c.loop {
+				m.Step(m.now, Framed{Link: link, Frame: &wire.Path{Peers: []wire.Peer{m.self.Peer, peer(c.as)}}}, nil)
+			}
+		}
+		if got := m.el.Distrusted(m.now, addr(1).Addr()); got != c.want {
+			t.Errorf("%s: distrusted %v", c.name, got)
+		}
+		if m.held.Size() != 1<<20 {
+			t.Errorf("%s: %d bytes", c.name, m.held.Size())
+		}
+	}
+}
+
+// TestClaimThatCannotBe: a device that knows the size for certain follows nobody who says
+// that it has the whole file and counts fewer chunks, or counts more than there are.
+func TestClaimThatCannotBe(t *testing.T) {
+	for _, c := range []struct {
+		prefix   int
+		complete bool
+		follows  bool
+	}{{16, true, true}, {15, true, false}, {15, false, true}, {17, false, false}, {17, true, false}} {
+		m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+		m.Step(0, Start{}, nil)
+		m.Step(1, claimed(1, &wire.Claim{Rank: wire.Rank{Complete: c.complete, Prefix: 16}.Confirm(), Size: 1 << 20,
+			Prefix: c.prefix, Complete: c.complete}), nil)
+		if follows := m.el.Root() != nil; follows != c.follows {
+			t.Errorf("%d chunks, complete %v: follows %v", c.prefix, c.complete, follows)
+		}
+	}
+}
+
+// TestServerAgainstTheRoot: a device that went to the server because its root serves
+// nothing, and gets chunks there, distrusts that root although it was never root itself.
+func TestServerAgainstTheRoot(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	link := attach(t, m)
+	for range m.cfg.Transfer.FailedPeers {
+		m.Step(m.now, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+		link = placedBelow(m, 1, 1, 1<<20)
+	}
+	m.Step(m.now, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+	asked := false
+	for now := m.now; !asked && now < 5*time.Second; now += 100 * time.Millisecond {
+		m.Step(now, claimed(1, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20}), nil)
+		asked = open(pass(t, m, now, now+99*time.Millisecond)) >= 0
+	}
+	if !asked || m.IsRoot() {
+		t.Fatalf("goes to the server: %v, as root: %v", asked, m.IsRoot())
+	}
+	m.Step(m.now, OriginOpened{Size: 1 << 20}, nil)
+	m.Step(m.now+time.Second, Stored{Index: 0}, nil)
+	if m.el.Distrusted(m.now, addr(1).Addr()) {
+		t.Error("one chunk says nothing yet")
+	}
+	if m.Step(m.now+time.Second, Stored{Index: 1}, nil); !m.el.Distrusted(m.now, addr(1).Addr()) {
+		t.Error("still followed")
+	}
+}
+
+// TestLeafCompares: a device that takes itself for slow compares its peers with the server
+// as well. Whether it is slow is told by claims.
+func TestLeafCompares(t *testing.T) {
+	m := newMachine(File{Size: 4 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	link := follow(t, m, 1, &wire.Claim{Rank: wire.Rank{Prefix: 64}.Confirm(), Size: 4 << 20})
+	m.following.becomeLeaf(wire.ReasonSelfSlow)
+	for now := time.Second; now < 20*time.Second; now += 500 * time.Millisecond {
+		if hold(t, m, link, now) {
+			return
+		}
+		if now%time.Second == 0 {
+			m.Step(now, Stored{Link: link, Index: m.held.Prefix()}, nil)
+		}
+	}
+	t.Error("never compares with the server")
+}
+
+// TestTriesWhoDownloads: a device that waits to compare slow peers with the server tries
+// another one that downloads from there and has more, though its own turn is put off.
+func TestTriesWhoDownloads(t *testing.T) {
+	m := newMachine(File{Size: 4 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	link := follow(t, m, 1, &wire.Claim{Rank: wire.Rank{Prefix: 64}.Confirm(), Size: 4 << 20})
+	now := time.Second
+	for ; m.fallback.review.state != queued; now += 100 * time.Millisecond {
+		if now%time.Second == 0 {
+			m.Step(now, Stored{Link: link, Index: m.held.Prefix()}, nil)
+		}
+		m.Step(now, Framed{Link: link, Frame: &wire.Progress{}}, nil)
+		if now > 20*time.Second {
+			t.Fatal("never waits for its turn")
+		}
+	}
+	heard := func(d *wire.Direct) []Action {
+		return m.Step(now, Datagram{From: addr(3), Env: wire.Envelope{From: peer(3), TCPPort: wire.Port}, Msg: d}, nil)
+	}
+	heard(&wire.Direct{})
+	if m.fallback.review.state == queued {
+		t.Fatal("goes on waiting: the test shows nothing")
+	}
+	out := heard(&wire.Direct{Done: true, Prefix: 64, Bytes: 4 << 20})
+	if !slices.ContainsFunc(out, func(a Action) bool { _, is := a.(Dial); return is }) {
+		t.Error("does not try who has the file now")
+	}
+}

@@ -145,11 +145,11 @@ func (s *side) closed(l Link, why wire.Reason) {
 	s.drive(func(o *follower.Output) { s.follower.Closed(s.m.now, l, why, o) })
 }
 
-// fromRoot reports whether the parent is the root itself.
+// fromRoot reports whether the parent is the root itself: it has the root's address, too.
 func (s *side) fromRoot() bool {
-	p, _, _ := s.follower.Parent()
+	p, addr, _ := s.follower.Parent()
 	r := s.m.el.Root()
-	return r != nil && r.Peer == p
+	return r != nil && r.Peer == p && r.Addr.Addr() == addr.Addr()
 }
 
 // active records that bytes came from the parent.
@@ -194,7 +194,7 @@ func (s *side) framed(e Framed) {
 		s.dismissed(f.Reason)
 	case *wire.Path:
 		if !s.follower.SetPath(f.Peers) {
-			s.fail(wire.ReasonLoop)
+			s.untrue(wire.ReasonLoop)
 			return
 		}
 		s.m.children.pathChanged(s.set())
@@ -268,7 +268,7 @@ func (s *side) epochSaid(epoch uint64) bool {
 	}
 	r := m.el.Root()
 	if m.held.EpochSure() || r != nil && r.Claim.Epoch != 0 && r.Claim.Epoch != epoch {
-		s.fail(wire.ReasonWrongEpoch)
+		s.untrue(wire.ReasonWrongEpoch)
 		return false
 	}
 	if m.held.Count() > 0 {
@@ -288,10 +288,14 @@ func (s *side) sizeSaid(size int64) bool {
 	m := s.m
 	p, addr, _ := s.follower.Parent()
 	r := m.el.Root()
-	third := r == nil || r.Peer != p && r.Claim.Size != size // neither the root's nor told by it
+	third := r == nil || r.Peer != p && r.Claim.Size != size            // neither the root's nor told by it
+	untrue := s.fromRoot() && r.Claim.Size >= 0 && r.Claim.Size != size // it claims another one
 	switch {
 	case size < 0 || m.held.Known() && size == m.held.Size():
 		return true
+	case !m.held.Known() && untrue:
+		s.untrue(wire.ReasonWrongEpoch)
+		return false
 	case !m.held.Known() && (r == nil || r.Claim.Size < 0 || !third):
 		m.held.setSize(size)
 		return true
@@ -306,12 +310,27 @@ func (s *side) sizeSaid(size int64) bool {
 		// long the file is.
 		m.following.distrust(addr, wire.ReasonWrongEpoch)
 		return false
+	case untrue:
+		s.untrue(wire.ReasonWrongEpoch)
+		return false
 	}
 	m.note(report.KindFallback, wire.ReasonWrongEpoch, addr, note.OtherSize{Told: size, Held: m.held.Size()})
 	m.repair.end()
 	m.following.failAll(wire.ReasonWrongEpoch) // it would continue from the prefix that this device reported
 	m.held.forget(m.held.Epoch(), size)
 	return false
+}
+
+// untrue leaves a parent for what it says. The root itself stands below nobody, and has the
+// size that it claims: if it says something else again and again, and no chunk comes,
+// it is distrusted.
+func (s *side) untrue(why wire.Reason) {
+	f := s.m.following
+	if s.fromRoot() && f.roots.lied(s.m.cfg.Transfer.FailedPeers) {
+		f.distrustRoot(why)
+	} else {
+		s.fail(why)
+	}
 }
 
 // progress takes the parent's keep-alive.

@@ -31,7 +31,7 @@ func TestSizeOfTheOriginIsBelieved(t *testing.T) {
 	if m.held.Count() != 1 || m.held.Size() != 1<<20 {
 		t.Errorf("lost what it had: %d chunks, %d bytes", m.held.Count(), m.held.Size())
 	}
-	liar.Size = 1 << 20
+	liar.Size, liar.Prefix = 1<<20, 16
 	if m.Step(now, Datagram{From: addr(1), Env: env, Msg: liar}, nil); m.IsRoot() {
 		t.Error("does not follow a root of its own size: the test shows nothing")
 	}
@@ -76,9 +76,7 @@ func TestSizeOfAPeerGivesWay(t *testing.T) {
 	m := newMachine(unsigned(), 1)
 	link := attach(t, m)
 	m.Step(time.Second, Stored{Link: link, Index: 0}, nil)
-	if m.held.Size() != 1<<20 || m.held.Count() != 1 {
-		t.Fatalf("%d bytes, %d chunks", m.held.Size(), m.held.Count())
-	}
+	m.Step(time.Second, claimed(1, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1<<20 + 1}), nil)
 	m.Step(time.Second, Framed{Link: link, Frame: &wire.End{Size: 1<<20 + 1}}, nil)
 	if m.held.Size() != 1<<20+1 || m.held.Count() != 0 {
 		t.Errorf("%d bytes, %d chunks", m.held.Size(), m.held.Count())

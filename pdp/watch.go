@@ -65,6 +65,7 @@ type rootRecord struct {
 	failures int                 // so many times in a row
 	addr     netip.Addr          // of the root that was followed last
 	served   time.Duration       // when a peer sent a chunk last
+	lies     int                 // that the root told on its own links since then
 	// barren are the roots that served nothing, and until when that counts.
 	barren map[netip.Addr]time.Duration
 }
@@ -97,7 +98,7 @@ func (o *rootRecord) follow(now time.Duration, p wire.Peer, a netip.Addr) (fresh
 	if found == nil {
 		found = &watched{root: p, watch: follower.NewRootWatch(o.cfg, now), left: now}
 		o.watched = append(o.watched, found)
-		fresh = true
+		fresh, o.lies = true, 0
 	}
 	o.watch = found.watch
 	return fresh
@@ -122,8 +123,18 @@ func (o *rootRecord) judge(now, least, long time.Duration, held int) {
 
 // gave records that a peer sent a chunk.
 func (o *rootRecord) gave(now time.Duration) {
-	o.served = now
+	o.served, o.lies = now, 0
 	delete(o.barren, o.addr)
+}
+
+// lied counts what the root said on its own link and cannot be; after the given number it
+// starts again and reports true.
+func (o *rootRecord) lied(most int) bool {
+	if o.lies++; o.lies < most {
+		return false
+	}
+	o.lies = 0
+	return true
 }
 
 // isBarren reports whether the root at an address served nothing lately.
@@ -259,7 +270,8 @@ func (f *following) contradicts(c *wire.Claim) bool {
 	if !f.m.file.Keyed {
 		return h.EpochSure() && f.outdated(*c)
 	}
-	return h.Sure() && c.Size >= 0 && c.Size != h.Size()
+	return h.Sure() && (c.Size >= 0 && c.Size != h.Size() ||
+		c.Prefix > h.Chunks() || c.Complete && c.Prefix < h.Chunks())
 }
 
 // speaks reports whether a datagram is of a root and came from its address.
