@@ -82,6 +82,28 @@ http {
 	return c, nil
 }
 
+// nginxServer returns nginx as the file server, with one worker.
+func nginxServer() (*measure.Server, error) {
+	nginx, err := lookSystem("nginx")
+	if err != nil {
+		return nil, err
+	}
+	return &measure.Server{Name: "nginx", Start: func(dir, pub, address string) (argv, environment []string, err error) {
+		path := filepath.Join(dir, "nginx.conf")
+		conf := fmt.Sprintf(`daemon off; user root; worker_processes 1;
+pid %s; error_log stderr;
+events { worker_connections 4096; }
+http {
+	access_log off; sendfile on;
+	client_body_temp_path body; proxy_temp_path temp; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
+	server { listen %s; root %s; }
+}
+`, filepath.Join(dir, "nginx.pid"), address, pub)
+		// It takes sockets over from a process before it in this way.
+		return []string{nginx, "-p", dir, "-c", path}, []string{"NGINX=3;"}, os.WriteFile(path, []byte(conf), 0o600)
+	}}, nil
+}
+
 // hostOf returns the host and port of a URL of the lab's server.
 func hostOf(url string) string {
 	_, rest, _ := bytes.Cut([]byte(url), []byte("://"))

@@ -29,9 +29,9 @@ type Scenario struct {
 	Devices []int // sizes of the site
 	// Congestion is the congestion control of the server's connections. "": the site's.
 	Congestion string
-	// Alone compares with programs by which one device downloads alone, and with no
-	// others: what a line brings is what counts.
-	Alone bool
+	// Line is true if what a line brings is what counts: it is compared with programs by
+	// which one device downloads alone, and from several servers.
+	Line bool
 }
 
 // Scenarios are those of the bench, in the order of its table. The sizes keep
@@ -55,7 +55,7 @@ func Scenarios() []Scenario {
 		{Name: "long1", WAN: 20 * units.Mbit, RTT: 200 * ms, Loss: 0.01},
 		{Name: "orbit", WAN: 10 * units.Mbit, RTT: 600 * ms, Loss: 0.005},
 	} {
-		s.LAN, s.Size, s.Devices, s.Congestion, s.Alone = 100*units.Mbit, 20e6, []int{16}, "cubic", true
+		s.LAN, s.Size, s.Devices, s.Congestion, s.Line = 100*units.Mbit, 20e6, []int{16}, "cubic", true
 		all = append(all, s)
 	}
 	return all
@@ -140,6 +140,8 @@ type Row struct {
 	WANHeaders   bool    `json:"wan_ratio_with_headers,omitempty"`
 	BusiestRatio float64 `json:"busiest_sent_ratio,omitempty"`
 	CPUS         float64 `json:"cpu_s"` // of all devices
+	// Congestion is the congestion control of both ends, as measure.Result has it.
+	Congestion string `json:"congestion,omitempty"`
 	// Busy is the share of the processors that other work used before the run.
 	Busy   float64 `json:"busy_before"`
 	Failed string  `json:"failed,omitempty"`
@@ -263,6 +265,7 @@ func (c Config) row(ctx context.Context, s Scenario, devices int, how way) Row {
 	})
 	r := results[(len(results)-1)/2]
 	row.LastS, row.MedianS, row.P99S, row.Ratio, row.CPUS, row.Busy = r.LastS, r.MedianS, r.P99S, r.Ratio, r.CPUS, r.Busy
+	row.Congestion = r.Congestion
 	row.WANRatio, row.WANHeaders, row.BusiestRatio = r.WANRatio, r.WANHeaders, float64(r.BusiestSent)/float64(r.Size)
 	if !r.OK() {
 		row.Failed = r.FailureText()
@@ -283,10 +286,14 @@ func (r Row) grown(devices int, s Scenario, grow growth) Row {
 	return g
 }
 
+// rowFormat is that of the table's rows.
+const rowFormat = "%-6s %4v  %-28s %9s %9s %9s %7s %8s %8s %8s %7s  %s\n"
+
 // RowsHead writes the head of the table of comparison.
 func RowsHead(w io.Writer) {
-	fmt.Fprintf(w, "%-6s %4s  %-28s %9s %9s %9s %7s %8s %8s %8s %7s\n",
-		"site", "dev.", "way", "last, s", "median", "p99", "/bound", "WAN/size", "busiest", "CPU, s", "others")
+	fmt.Fprintf(w, rowFormat,
+		"site", "dev.", "way", "last, s", "median", "p99", "/bound", "WAN/size", "busiest", "CPU, s", "others",
+		"congestion control")
 }
 
 // RowsFoot explains the table's signs.
@@ -306,8 +313,8 @@ func (r Row) Text(w io.Writer) {
 		return
 	}
 	c := r.cells()
-	fmt.Fprintf(w, "%-6s %4d  %-28s %9s %9s %9s %7s %8s %8s %8s %7s\n", r.Scenario, r.Devices, r.Method,
-		c.Last, c.Median, c.P99, c.Ratio, c.WAN, c.Busiest, c.CPU, c.Others)
+	fmt.Fprintf(w, rowFormat, r.Scenario, r.Devices, r.Method,
+		c.Last, c.Median, c.P99, c.Ratio, c.WAN, c.Busiest, c.CPU, c.Others, r.Congestion)
 }
 
 // rowCells are a row's figures as they are written, with their signs.

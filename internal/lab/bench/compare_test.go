@@ -151,7 +151,7 @@ func TestScenarios(t *testing.T) {
 	short := ShortScenarios()
 	for _, s := range all {
 		devices, longest := []int{16, 48, 100}, 8.0
-		if s.Alone {
+		if s.Line {
 			devices, longest = []int{16}, 16
 		}
 		if !slices.Equal(s.Devices, devices) {
@@ -179,18 +179,18 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// TestTakesPart: where one device alone is compared with, nothing else is but the
-// product, and elsewhere it is not.
+// TestTakesPart: a line is compared with what downloads alone and with the product from
+// several servers, a site with what brings the file to all devices.
 func TestTakesPart(t *testing.T) {
-	site, line := Scenario{}, Scenario{Alone: true}
+	site, line := Scenario{}, Scenario{Line: true}
 	for _, c := range []struct {
 		way        way
 		site, line bool
 	}{
-		{way{name: twoTrees}, true, true}, {way{name: httpEach}, true, false}, {way{name: "curl", alone: true}, false, true},
+		{way{on: both}, true, true}, {way{on: sites}, true, false}, {way{on: lines}, false, true},
 	} {
 		if c.way.takesPart(site) != c.site || c.way.takesPart(line) != c.line {
-			t.Errorf("%s: on a site %v, on a line %v", c.way.name, c.way.takesPart(site), c.way.takesPart(line))
+			t.Errorf("%+v: on a site %v, on a line %v", c.way, c.way.takesPart(site), c.way.takesPart(line))
 		}
 	}
 }

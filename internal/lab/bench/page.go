@@ -160,8 +160,8 @@ func (b pageRow) chart() chartRow {
 		return row
 	}
 	row.Tip += fmt.Sprintf("last %s s, median %s s, p99 %s s\n%s × bound, %s copies over the WAN\n"+
-		"busiest device sent %s × size, processor time %s s",
-		c.Last, c.Median, c.P99, c.Ratio, c.WAN, c.Busiest, c.CPU)
+		"busiest device sent %s × size, processor time %s s\ncongestion control %s",
+		c.Last, c.Median, c.P99, c.Ratio, c.WAN, c.Busiest, c.CPU, r.Congestion)
 	return row
 }
 

@@ -25,14 +25,25 @@ type way struct {
 	lockStep bool
 	// alone is true if one device downloads, whatever the site has.
 	alone bool
+	// on says which scenarios the way is compared on.
+	on places
 }
+
+// places are the scenarios that a way is compared on.
+type places int8
+
+const (
+	sites places = iota // whole sites
+	lines               // what a line brings
+	both
+)
 
 // aloneTime is how long a device alone may take: one connection over a line that loses
 // packets takes minutes.
 const aloneTime = 10 * time.Minute
 
 // takesPart reports whether the way is compared on a scenario.
-func (w way) takesPart(s Scenario) bool { return w.alone == s.Alone || s.Alone && w.name == twoTrees }
+func (w way) takesPart(s Scenario) bool { return w.on == both || (w.on == lines) == s.Line }
 
 // growth computes from a measured row what a larger site of the scenario
 // takes, for the scenario's file: times, bytes and processor time.
@@ -68,35 +79,52 @@ func (c Config) ways(skip func(what, why string)) []way {
 		name string
 		find func() (*measure.Client, error)
 		grow growth
-	}{{"nginx cache", cache, sharedPort}, {"aria2", aria2, nil}, {"uftp", uftp, nil}} {
+		on   places
+	}{{"nginx cache", cache, sharedPort, sites}, {"aria2", aria2, nil, sites}, {"uftp", uftp, nil, both}} {
 		client, err := f.find()
 		if err != nil {
 			skip(f.name, err.Error())
 			continue
 		}
-		all = append(all, way{name: client.Name, netns: true, grow: f.grow,
+		all = append(all, way{name: client.Name, netns: true, grow: f.grow, on: f.on,
 			change: func(m *measure.Config) { m.Client = client }})
 	}
 	for _, f := range []func() (*measure.Client, error){curl, aria2Wide} {
 		if client, err := f(); err == nil {
-			all = append(all, way{name: client.Name + ", one device", netns: true, alone: true,
+			all = append(all, way{name: client.Name + ", one device", netns: true, alone: true, on: lines,
 				change: func(m *measure.Config) { m.Client = client }})
 		}
 	}
-	for _, p := range []struct{ name, flag, value string }{
-		{"Peerload, store and forward", "--profile", "classic"},
-		{"Peerload, one tree", "--trees", "1"},
-		{twoTrees, "--trees", "2"},
-	} {
-		all = append(all, way{name: p.name, ours: true, change: func(m *measure.Config) {
-			m.Peers, m.Args = true, []string{p.flag, p.value}
-		}})
-	}
+	all = append(all, c.ownWays(skip)...)
 	return slices.DeleteFunc(all, func(w way) bool {
 		return len(c.Methods) > 0 && !slices.ContainsFunc(c.Methods, func(part string) bool {
 			return strings.Contains(strings.ToLower(w.name), strings.ToLower(part))
 		})
 	})
+}
+
+// ownWays returns the product's: as it is on all scenarios, in simpler forms on sites,
+// from other servers on lines.
+func (c Config) ownWays(skip func(what, why string)) []way {
+	all := []way{}
+	add := func(name string, on places, change func(*measure.Config), args ...string) {
+		all = append(all, way{name: name, ours: true, on: on, change: func(m *measure.Config) {
+			m.Peers, m.Args = true, args
+			change(m)
+		}})
+	}
+	same := func(*measure.Config) {}
+	add("Peerload, store and forward", sites, same, "--profile", "classic")
+	add("Peerload, one tree", sites, same, "--trees", "1")
+	add(twoTrees, both, same, "--trees", "2")
+	if server, err := nginxServer(); err == nil {
+		add("Peerload from nginx", lines, func(m *measure.Config) { m.Server = server })
+	} else {
+		skip("nginx as the server", err.Error())
+	}
+	add("Peerload, bbr at the server", lines, func(m *measure.Config) { m.Congestion = "bbr" })
+	add("Peerload over TFTP", lines, func(m *measure.Config) { m.TFTP = true })
+	return all
 }
 
 // headers is the least that a link carries per byte of a file: IP and TCP in

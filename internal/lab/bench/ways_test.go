@@ -6,10 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/peerload/peerload/internal/lab/measure"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
+	"github.com/peerload/peerload/internal/testkit/foreign"
 )
 
 // TestTrees runs the product with one tree and with two on one site: by the
@@ -48,5 +50,46 @@ func TestTrees(t *testing.T) {
 		if two := strings.Contains(log, "two trees, even and odd chunks"); two != (how.name == "Peerload, two trees") {
 			t.Errorf("%s: two trees %v", how.name, two)
 		}
+	}
+}
+
+// TestForeignServer has three devices share what nginx serves with the congestion
+// control of the scenario, and runs each of the product's ways over a line.
+func TestForeignServer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it runs four sites")
+	}
+	if _, err := lookSystem("nginx"); err != nil {
+		foreign.Missing(t, err)
+	}
+	product := inside.RunProduct(t)
+	if product == "" {
+		return
+	}
+	cfg := Config{Kind: site.KindNamespace, Runs: 1, Product: product, Base: t.TempDir(), Methods: []string{"peerload"}}
+	scenario := Scenario{Name: "line", WAN: 16 * units.Mbit, LAN: 100 * units.Mbit, RTT: 20 * time.Millisecond,
+		Size: 1e6, Devices: []int{3}, Congestion: "cubic", Line: true}
+	rows, err := Compare(context.Background(), cfg, []Scenario{scenario})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{twoTrees: "cubic at", "Peerload from nginx": "cubic at",
+		"Peerload, bbr at the server": " at", "Peerload over TFTP": "UDP from"}
+	for _, r := range rows {
+		sends := want[r.Method]
+		if r.Failed != "" || sends == "" || !strings.Contains(r.Congestion, sends+" the server") ||
+			r.WANHeaders != (r.Method == "Peerload from nginx") {
+			t.Errorf("%+v", r)
+		}
+		if r.WANRatio < 0.99 || r.WANRatio > 1.15 {
+			t.Errorf("%s: %.3f of the file over the WAN", r.Method, r.WANRatio)
+		}
+		var text strings.Builder
+		if r.Text(&text); !strings.Contains(text.String(), r.Congestion) {
+			t.Errorf("%q does not tell %q", text.String(), r.Congestion)
+		}
+	}
+	if len(rows) != len(want) {
+		t.Errorf("%d ways, not %d", len(rows), len(want))
 	}
 }

@@ -249,6 +249,9 @@ func (m *measurement) public() string {
 }
 
 func (m *measurement) url() string {
+	if m.foreignServer != nil {
+		return m.foreignServer.url
+	}
 	if m.cfg.TFTP {
 		return m.server.TFTPURL(process.FileName)
 	}

@@ -85,6 +85,8 @@ type Config struct {
 	Congestion string
 	// Client fetches in the place of peerload. nil: peerload does.
 	Client *Client
+	// Server serves in the place of the lab's; namespace sites only. nil: the lab does.
+	Server *Server
 }
 
 // Validate refuses what cannot be run.
@@ -105,6 +107,8 @@ func (c Config) Validate() error {
 		return errKillForeign
 	case c.sends() && c.Kind != site.KindNamespace:
 		return errors.New("only a namespace site carries multicast from the server")
+	case c.Server != nil && (c.Kind != site.KindNamespace || c.TFTP):
+		return errors.New("another server serves HTTP on a namespace site only")
 	case c.Late < 0 || c.Devices+c.Late > site.MaxDevices:
 		return fmt.Errorf("--late is 0 to %d beside %d devices, not %d", site.MaxDevices-c.Devices, c.Devices, c.Late)
 	case c.Procs < -1:
@@ -152,6 +156,8 @@ type measurement struct {
 	sends  string    // congestion control of the server's connections, "" for the site's
 	sum    string    // SHA-256 of the file, hexadecimal
 	base   site.Wire // the link's counters before the start
+
+	foreignServer *serving // nil if the lab's own serves
 
 	zero  time.Time       // the devices were started
 	procs []*process.Proc // by device
@@ -255,6 +261,15 @@ func (m *measurement) prepare(ctx context.Context) (err error) {
 	if m.cfg.Congestion != "" {
 		if m.sends, err = fileserver.Tune(ln, m.cfg.Congestion); err != nil {
 			return fmt.Errorf("--congestion: %w", err)
+		}
+	}
+	if m.cfg.Server != nil {
+		if err := m.serve(ln, pub); err != nil {
+			return err
+		}
+		// The lab's own stays, for what asks it; no device does.
+		if ln, err = m.site.Listen(); err != nil {
+			return err
 		}
 	}
 	if m.server, err = fileserver.Serve(ln, pub, m.site.Shaper()); err != nil {
@@ -487,7 +502,7 @@ func (m *measurement) intact(i int) bool {
 }
 
 func (m *measurement) close() error {
-	var err error
+	err := m.foreignServer.end()
 	if m.server != nil {
 		err = errors.Join(err, m.server.Close())
 	}

@@ -32,7 +32,7 @@ type Result struct {
 	LAN     units.Rate     `json:"lan_bits_per_s,omitempty"`
 	State   string         `json:"state"` // "tmpfs" or "disk"
 	// Congestion is the congestion control of the namespaces, and that of the
-	// server if it has another one.
+	// server if it has another one, or sends by UDP.
 	Congestion string `json:"congestion,omitempty"`
 
 	Complete   int              `json:"complete"` // devices whose file the lab has read and found right
@@ -51,8 +51,8 @@ type Result struct {
 
 	WANBytes int64   `json:"wan_bytes"` // payload that the server sent
 	WANRatio float64 `json:"wan_ratio"` // WANBytes / Size
-	// WANHeaders is true where a foreign sender beside the server sends: its
-	// bytes are counted on the WAN, with all headers.
+	// WANHeaders is true where a foreign sender or server sends: its bytes are
+	// counted on the WAN, with all headers.
 	WANHeaders bool   `json:"wan_bytes_with_headers,omitempty"`
 	WireDown   uint64 `json:"wire_down_bytes,omitempty"`
 	WireUp     uint64 `json:"wire_up_bytes,omitempty"`
@@ -121,7 +121,10 @@ func (m *measurement) result(timedOut bool) *Result {
 	}
 	if s, ok := m.site.(*site.Namespaces); ok {
 		r.LAN, r.Congestion, r.BusiestSent = c.LAN, s.Congestion(), s.BusiestSent(c.Devices)
-		if m.sends != "" {
+		switch {
+		case c.TFTP, c.sends():
+			r.Congestion += ", UDP from the server"
+		case m.sends != "":
 			r.Congestion += ", " + m.sends + " at the server"
 		}
 		r.RTTS, r.JitterS, r.Loss = c.RTT.Seconds(), c.Jitter.Seconds(), c.Loss
@@ -130,7 +133,7 @@ func (m *measurement) result(timedOut bool) *Result {
 		r.WireDown, r.WireUp = w.Down-m.base.Down, w.Up-m.base.Up
 	}
 	r.WANBytes, r.Requests = m.server.Tally.Total(), m.server.Tally.Requests()
-	if c.sends() {
+	if c.sends() || c.Server != nil {
 		r.WANBytes, r.WANHeaders = int64(r.WireDown), true
 	}
 	r.WANRatio = float64(r.WANBytes) / float64(r.Size)
