@@ -19,10 +19,12 @@ type children struct {
 	keepAlive time.Duration                // when to send the next
 	tableFor  []Link                       // they wait for this device's table
 	banned    map[netip.Addr]time.Duration // they took no bytes, until when
+	fed       map[netip.Addr]bool          // a chunk was sent there
 }
 
 func newChildren(m *Machine) *children {
-	return &children{m: m, feed: transfer.NewFeed(m.cfg.Transfer), banned: map[netip.Addr]time.Duration{}}
+	return &children{m: m, feed: transfer.NewFeed(m.cfg.Transfer), banned: map[netip.Addr]time.Duration{},
+		fed: map[netip.Addr]bool{}}
 }
 
 // each calls f for every child there is now; f may send children away.
@@ -132,7 +134,18 @@ func (c *children) framed(e Framed) {
 // sent notes that a chunk has left.
 func (c *children) sent(e Sent) {
 	c.feed.Sent(c.m.now, e.Link)
+	c.noteFed(e.Link)
 	c.port.seen(c.m.now, e.Rate)
+}
+
+// noteFed records that a chunk was sent to the address of a child.
+func (c *children) noteFed(l Link) {
+	const most = 1024 // more are not remembered
+	for _, child := range c.feed.Children() {
+		if child.Link == l && len(c.fed) < most {
+			c.fed[child.From] = true
+		}
+	}
 }
 
 // speed returns how fast this device's port sends, in bytes per second; 0 if

@@ -22,7 +22,7 @@ type rootSide struct {
 	quietAt    time.Duration // complete: announces itself until then at least
 	asksUntil  time.Duration // followers that heard it begin have asked by then
 	stayUntil  time.Duration // no longer root: not idle before
-	complaints []wire.Peer   // children that find this root too slow
+	complaints []netip.Addr  // of children that find this root too slow
 	gauge      gauge
 	handovers  int // to a faster port, that were made or heard of
 }
@@ -137,7 +137,7 @@ func (r *rootSide) heardAsk(e Datagram, a *wire.Ask) {
 			note.TwoShareID{A: other, B: e.From, ID: e.Env.From.ID})
 	}
 	p := r.placer.Ask(m.now, e.From, e.Env, a)
-	if a.Failed == m.self.Peer && r.left(e.Env.From, set, a) {
+	if a.Failed == m.self.Peer && r.left(e.From.Addr(), e.Env.From, set, a) {
 		return
 	}
 	if p != nil {
@@ -148,11 +148,11 @@ func (r *rootSide) heardAsk(e Datagram, a *wire.Ask) {
 // left takes a follower that left this root's own link; it reports whether this
 // device is no longer root. Who has all that this root has found it slow by what a
 // liar says that there is.
-func (r *rootSide) left(from wire.Peer, set transfer.Set, a *wire.Ask) bool {
-	if c := r.m.children.feed.FindPeer(from, set); c != nil && a.Reason != wire.ReasonFull {
+func (r *rootSide) left(at netip.Addr, from wire.Peer, set transfer.Set, a *wire.Ask) bool {
+	if c := r.m.children.feed.FindPeer(from, set); c != nil && c.From == at && a.Reason != wire.ReasonFull {
 		r.m.children.dismiss(c.Link, wire.ReasonParentLost) // the slot is free whatever TCP thinks
 	}
-	return a.Reason == wire.ReasonParentSlow && a.Prefix < r.m.held.Prefix() && r.tooSlow(from)
+	return a.Reason == wire.ReasonParentSlow && a.Prefix < r.m.held.Prefix() && r.tooSlow(at)
 }
 
 // tellTrees decides how many trees the file takes, as soon as it can be known:
@@ -168,13 +168,13 @@ func (r *rootSide) tellTrees() {
 	}
 }
 
-// tooSlow takes a child's complaint that this root passes too little on. When
-// as many different children say so as it has slots, it leaves the root to the
+// tooSlow takes a complaint from an address that this root passes too little on. When
+// children at as many addresses say so as it has slots, it leaves the root to the
 // others and becomes a leaf: if the server sends some bytes again, that costs
-// less than a site that waits. A child that got nothing at all is not counted:
-// it may not be reading.
-func (r *rootSide) tooSlow(from wire.Peer) bool {
-	if slices.Contains(r.complaints, from) {
+// less than a site that waits. Where no chunk was sent to, nothing is counted: a child
+// that got nothing may not be reading, and anybody can complain in any name.
+func (r *rootSide) tooSlow(from netip.Addr) bool {
+	if slices.Contains(r.complaints, from) || !r.m.children.fed[from] {
 		return false
 	}
 	r.complaints = append(r.complaints, from)

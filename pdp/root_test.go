@@ -22,7 +22,8 @@ func TestSlowRootTellsOfItself(t *testing.T) {
 		m.Step(at, nil, nil)
 	}
 	m.out = out[:0]
-	if !m.root.tooSlow(peer(1)) {
+	m.children.fed[addr(1).Addr()] = true
+	if !m.root.tooSlow(addr(1).Addr()) {
 		t.Fatal("it stays root")
 	}
 	told := map[note.Note]wire.Reason{}
@@ -119,18 +120,42 @@ func TestRootThatCatchesUp(t *testing.T) {
 }
 
 // TestComplaintAboutNothing: a root is too slow for a child that lacks what it holds,
-// and not for one that has all of it: that one believes a liar that there is more.
+// and not for one that has all of it: that one believes a liar that there is more. Who got
+// no chunk of it cannot tell, in whatever name.
 func TestComplaintAboutNothing(t *testing.T) {
-	for holds, resigns := range map[int]bool{0: true, 1: false} {
+	for _, c := range []struct {
+		holds        int
+		fed, resigns bool
+	}{{0, true, true}, {1, true, false}, {0, false, false}} {
 		m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
 		m.Step(0, Start{}, nil)
 		now := untilRoot(t, m)
 		m.Step(now, OriginOpened{Size: 1 << 20}, nil)
 		m.Step(now, Stored{Index: 0}, nil)
+		if c.fed {
+			m.Step(now, Accepted{Link: 1, From: addr(1), Hello: &wire.Hello{From: peer(1)}}, nil)
+			m.Step(now, Sent{Link: 1}, nil)
+		}
 		m.Step(now, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1), TCPPort: wire.Port},
-			Msg: &wire.Ask{Prefix: holds, Failed: m.self.Peer, Reason: wire.ReasonParentSlow}}, nil)
-		if m.IsRoot() == resigns {
-			t.Errorf("a complaint of one that holds %d of 1 chunk: root %v", holds, m.IsRoot())
+			Msg: &wire.Ask{Prefix: c.holds, Failed: m.self.Peer, Reason: wire.ReasonParentSlow}}, nil)
+		if m.IsRoot() == c.resigns {
+			t.Errorf("a complaint of one that holds %d of 1 chunk, fed %v: root %v", c.holds, c.fed, m.IsRoot())
+		}
+	}
+}
+
+// TestChildLeavesFromItsAddress: a root ends the link of a child that says that it has left,
+// and not because another address says so in its name.
+func TestChildLeavesFromItsAddress(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	now := untilRoot(t, m)
+	m.Step(now, Accepted{Link: 1, From: addr(1), Hello: &wire.Hello{From: peer(1)}}, nil)
+	for _, from := range []int{2, 1} {
+		m.Step(now, Datagram{From: addr(from), Env: wire.Envelope{From: peer(1), TCPPort: wire.Port},
+			Msg: &wire.Ask{Failed: m.self.Peer, Reason: wire.ReasonParentLost}}, nil)
+		if n := m.Status().Children; n != from-1 {
+			t.Errorf("word from address %d: %d children", from, n)
 		}
 	}
 }

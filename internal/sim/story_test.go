@@ -290,6 +290,43 @@ var stories = []story{
 			c.s.At(sec(1.5), func() { c.sub.Server.Down = false })
 			c.resigner(NewRogueRoot(false), wire.ReasonOriginNotFound, 0, 500*time.Millisecond)
 		}},
+	{name: "a liar forges refusals of members that yield", n: 8, last: sec(10), wan: 1.02, do: func(c *story) {
+		forged := Rule{On: OnTime, Every: 50 * time.Millisecond, Chance: 1, Do: DoAsk, As: AsNew, To: ToRoot}
+		forged.Lies[8], forged.Lies[9] = Lie{Mode: Random}, Lie{Mode: Fixed, N: int64(wire.ReasonYields)}
+		c.liar(forged)
+	}},
+	{name: "a liar complains of the root", n: 8, last: sec(10), wan: 1.02, do: func(c *story) {
+		forged := Rule{On: OnTime, Every: 50 * time.Millisecond, Chance: 1, Do: DoAsk, As: AsNew, To: ToRoot}
+		forged.Lies[8], forged.Lies[9] = Lie{Mode: Most}, Lie{Mode: Fixed, N: int64(wire.ReasonParentSlow)}
+		c.liar(forged)
+	}},
+	{name: "a liar resigns in the root's name", n: 8, last: sec(10), wan: 1.02, do: func(c *story) {
+		c.liar(Rule{On: OnTime, Every: 100 * time.Millisecond, Chance: 1, Do: DoResign, As: AsRoot})
+	}},
+	{name: "a liar serves a chunk a second", n: 8, last: sec(30), wan: 1.05, do: func(c *story) {
+		c.liar(asHolder(Rule{On: OnTime, Every: time.Second, Chance: 1, Do: DoChunk})...)
+	}},
+	{name: "a liar claims to hold all and the budget", n: 8, last: sec(16), wan: 1.02, do: func(c *story) {
+		direct := Rule{On: OnTime, Every: 300 * time.Millisecond, Chance: 1, Do: DoDirect}
+		direct.Lies[2] = Lie{Mode: Grows, N: 100_000}
+		c.liar(asHolder(direct)...)
+	}},
+	{name: "a liar tells another size on its links", n: 8, last: sec(10), wan: 1.02, do: func(c *story) {
+		c.f.Signed, c.f.Unsized = false, true
+		rules := asHolder()
+		rules[2].Lies[1] = Lie{Mode: Fixed, N: 2 << 20}
+		c.liar(rules...)
+	}},
+	{name: "a liar says that its children stand above it", n: 8, last: sec(10), wan: 1.02, do: func(c *story) {
+		path := Rule{On: OnAccepted, Every: 10 * time.Millisecond, Chance: 1, Do: DoPath}
+		path.Lies[0] = Lie{Mode: Most}
+		c.liar(asHolder(path)...)
+	}},
+	{name: "a liar dials the root again and again", n: 8, last: sec(10), wan: 1.02, do: func(c *story) {
+		dial := Rule{On: OnTime, Every: 500 * time.Millisecond, Chance: 1, Do: DoDial}
+		dial.Lies[0] = Lie{Mode: Most}
+		c.liar(dial)
+	}},
 	{name: "signed, a liar claims all and another size", n: 8, last: sec(9.5), wan: 1.1, do: func(c *story) {
 		c.falseHolder(sec(3), c.f.Size/2, -1)
 	}},
@@ -340,6 +377,27 @@ func (c *story) falseHolder(at time.Duration, size int64, altered int) {
 	d := c.sub.Device(c.f)
 	d.Liar = NewFalseHolder(size, func(i int) bool { return altered < 0 || i == altered })
 	c.s.At(at, d.Start)
+}
+
+// liar starts a liar with rules.
+func (c *story) liar(rules ...Rule) {
+	for _, d := range (Program{Faces: 1, Rules: rules}).Play(c.sub, []*File{c.f}) {
+		d.Start()
+	}
+}
+
+// asHolder is a liar that claims to hold the whole file, places who asks below itself and
+// welcomes them, and does more.
+func asHolder(more ...Rule) []Rule {
+	claim := Rule{On: OnTime, Every: 100 * time.Millisecond, Chance: 1, Do: DoClaim}
+	for _, i := range []int{0, 1, 2, 3, 5, 6, 7} {
+		claim.Lies[i] = Lie{Mode: Most}
+	}
+	place := Rule{On: OnAsk, Every: leastEvery, Chance: 1, Do: DoPlace, To: ToSender}
+	welcome := Rule{On: OnAccepted, Every: leastEvery, Chance: 1, Do: DoWelcome}
+	alive := Rule{On: OnTime, Every: 200 * time.Millisecond, Chance: 1, Do: DoProgress}
+	alive.Lies[0], alive.Lies[1] = Lie{Mode: Most}, Lie{Mode: Most}
+	return append([]Rule{claim, place, welcome, alive}, more...)
 }
 
 // resigner starts a liar that also resigns each so often.
@@ -396,10 +454,15 @@ func (c *story) play(t *testing.T, seed uint64) {
 	for _, v := range c.s.CheckEnd() {
 		t.Errorf("seed %d: %s", seed, v)
 	}
-	if ratio := float64(c.sub.Server.Bytes) / float64(c.f.Size); ratio > max(c.wan, 0.001) {
+	ratio, last := float64(c.sub.Server.Bytes)/float64(c.f.Size), time.Duration(0)
+	if ratio > max(c.wan, 0.001) {
 		t.Errorf("seed %d: %.3f of the file over the WAN, bound %.3f", seed, ratio, c.wan)
 	}
+	defer func() { t.Logf("seed %d: the last device after %.1f s, %.2f copies", seed, last.Seconds(), ratio) }()
 	for _, d := range c.sub.devices {
+		if d.on && d.Liar == nil {
+			last = max(last, d.Task(c.f).Done)
+		}
 		if x := d.Task(c.f); d.on && d.Liar == nil && x.failed != c.fail && !(x.full && x.failed == wire.ReasonDisk) {
 			t.Errorf("seed %d: %s ends with %s, not %s", seed, d, x.failed, c.fail)
 		}
