@@ -63,11 +63,12 @@ func Fit(s string, width int) string {
 const notFirst = "、。，．・：；？！」』）】ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ"
 
 // Wrap breaks a printable text into lines of at most width cells, between words where
-// there are any, or between wide characters. One that is wider than a line is left out.
+// there are any, or between wide characters. A word that is longer than a line is broken
+// behind a hyphen if it has one. A character that is wider than a line is left out.
 func Wrap(s string, width int) []string {
 	var lines []string
 	for s = strings.TrimSpace(s); s != ""; s = strings.TrimSpace(s) {
-		n, end, space, wide := 0, len(s), -1, false
+		n, end, space, hyphen, wide := 0, len(s), -1, -1, false
 		for i, r := range s {
 			if r == ' ' || (wide || cells(r) > 1) && !strings.ContainsRune(notFirst, r) {
 				space = i
@@ -76,6 +77,9 @@ func Wrap(s string, width int) []string {
 				end = i
 				break
 			}
+			if r == '-' {
+				hyphen = i + 1
+			}
 			wide = cells(r) > 1
 		}
 		rest := end
@@ -83,6 +87,8 @@ func Wrap(s string, width int) []string {
 		case end == len(s) || s[end] == ' ':
 		case space > 0:
 			end, rest = space, space
+		case hyphen > 1:
+			end, rest = hyphen, hyphen
 		case end == 0:
 			_, rest = utf8.DecodeRuneInString(s)
 		}

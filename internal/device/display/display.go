@@ -122,6 +122,9 @@ func (s *Screen) device(ja bool, d report.Device) {
 			load = d.Upgrade.Load
 		}
 		t := trouble(ja, "screen "+d.State, load, d.Reason, d.Message)
+		if d.State == report.StateRolledBack && load != "" {
+			t.What = fmt.Sprintf(wording.Say(ja, "screen rolled back from"), load)
+		}
 		if d.State == report.StateFailed && d.Reason == string(reason.NotConfirmed) { // it runs the load that failed
 			t.ToDo = wording.Advice(ja, reason.NoWayBack)
 		}

@@ -42,7 +42,7 @@ func TestScreen(t *testing.T) {
 			"> Put the file on the load server"}},
 		"rolled back": {[]*status.File{done}, &report.Device{Model: "CP-7906G", State: report.StateRolledBack,
 			Reason: "not-confirmed", Upgrade: &report.Upgrade{Load: "L2"}}, []string{"CP-7906G",
-			"! Rolled back: the load from before runs: L2", "> The device runs the load from before."}},
+			"! Rolled back from L2: the load from before runs", "> The device runs the load from before."}},
 		"file set": {nil, &report.Device{FileSets: []report.FileSet{{Wanted: "jp", State: report.StateFailed,
 			Reason: "trust"}}}, []string{"! File set failed: jp", "(trust)", "> Check that the publisher"}},
 		"shares, and has nothing to do": {[]*status.File{{Event: report.Event{File: "a", Source: report.SourceCache,

@@ -86,6 +86,10 @@ var words = map[string][2]string{
 	"source " + report.SourcePeer:   {"peer", "ピア"},
 	"source " + report.SourceCache:  {"held before", "保持済み"},
 
+	// Codes that are values of settings, with the names that package policy has for them.
+	"value timing lan":     {"for wired networks", "有線 LAN 用"},
+	"value timing classic": {"the times of the original", "従来と同じ待ち時間"},
+
 	// What the screen shows, and the top of the page.
 	"screen idle":       {"Nothing to upgrade", "アップグレード対象なし"},
 	"screen upgrading":  {"Upgrading", "アップグレード中"},
@@ -103,6 +107,7 @@ var words = map[string][2]string{
 	"more":              {"more", "件省略"},
 
 	"screen " + report.StateRolledBack: {"Rolled back: the load from before runs", "ロールバック済み (以前のロードで動作中)"},
+	"screen rolled back from":          {"Rolled back from %s: the load from before runs", "%s からロールバック済み (以前のロードで動作中)"},
 
 	// The states of a slot, as package slot has them.
 	"slot empty":     {"empty", "空"},
@@ -139,6 +144,18 @@ var words = map[string][2]string{
 	"event " + report.KindDone:      {"done", "完了"},
 	"event " + report.KindFailed:    {"failed", "失敗"},
 	"event proxy":                   {"proxy", "プロキシ"},
+}
+
+// Value is a value of a setting for people: where it is a code, with what that means.
+func Value(ja bool, setting, value string) string {
+	w, ok := words["value "+setting+" "+value]
+	switch {
+	case !ok:
+		return value
+	case ja:
+		return value + " (" + w[1] + ")"
+	}
+	return value + " (" + w[0] + ")"
 }
 
 // Say is a text of the page by its key, in English or Japanese. "role ",
