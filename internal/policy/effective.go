@@ -136,7 +136,7 @@ func (m Model) defaults(other Values) Values {
 // match ErrSetting.
 func EffectiveAll(m Model, l Levels) ([]Answer, error) {
 	var all []Answer
-	for _, s := range Settings() {
+	for _, s := range settings {
 		a, err := Effective(s.Name, m, l)
 		if err != nil {
 			return nil, err

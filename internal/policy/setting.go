@@ -92,7 +92,12 @@ func upTo(n int) (texts []string) {
 
 // Settings returns every setting there is, in the order in which people see
 // them.
-func Settings() []Setting {
+func Settings() []Setting { return slices.Clone(settings) }
+
+// settings are made once: each provisioning file asks for them dozens of times.
+var settings = all()
+
+func all() []Setting {
 	return []Setting{
 		{Name: PeerSharing, Kind: KindSwitch, Default: Off, Element: "peerFirmwareSharing", NeedsSharing: true,
 			Label: "Peer firmware sharing", LabelJA: "ピアファームウェア共有",
@@ -141,7 +146,7 @@ func Settings() []Setting {
 
 // Lookup finds a setting by its name. Errors match ErrSetting.
 func Lookup(name string) (Setting, error) {
-	for _, s := range Settings() {
+	for _, s := range settings {
 		if s.Name == name {
 			return s, nil
 		}
@@ -151,7 +156,7 @@ func Lookup(name string) (Setting, error) {
 
 // Names are the names of all settings, in the order of Settings.
 func Names() (names []string) {
-	for _, s := range Settings() {
+	for _, s := range settings {
 		names = append(names, s.Name)
 	}
 	return names
@@ -160,7 +165,7 @@ func Names() (names []string) {
 // ByElement finds a setting by its element in provisioning files. Elements are
 // case-sensitive, as in XML.
 func ByElement(element string) (Setting, bool) {
-	for _, s := range Settings() {
+	for _, s := range settings {
 		if s.Element == element {
 			return s, true
 		}
