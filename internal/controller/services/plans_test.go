@@ -39,8 +39,8 @@ const (
 	recount = "to count anew is to read all"
 )
 
-// TestPlans reads the plans of both databases for every statement of the store: none
-// reads a table in whole without a reason. Exports read all.
+// TestPlans reads the plans of both databases for every statement of its store, which are
+// not the same: none reads a table in whole without a reason. Exports read all.
 func TestPlans(t *testing.T) {
 	if testing.Short() {
 		t.Skip("plans every statement of two databases")
@@ -64,16 +64,35 @@ func TestPlans(t *testing.T) {
 	lite.Trace = nil
 	used := seen.Check(t, storesuite.SQLitePlan(lite.Writes), wholes)
 	t.Run("postgres", func(t *testing.T) {
-		at, _, err := storesuite.PostgresFor(t, foreign.Missing).NewDatabase()
-		if err != nil {
-			t.Fatal(err)
+		server := storesuite.PostgresFor(t, foreign.Missing)
+		var own storesuite.Statements
+		open := func(t *testing.T, at string) *postgres.Store {
+			s, err := postgres.Open(t.Context(), postgres.Config{URL: at, Connections: 10})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Trace = own.Add
+			return s
 		}
-		s, err := postgres.Open(t.Context(), postgres.Config{URL: at})
-		if err != nil {
-			t.Fatal(err)
+		database := func(t *testing.T) string {
+			at, _, err := server.NewDatabase()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return at
 		}
+		storesuite.Run(t, func(t *testing.T) (domain.Store, func(*testing.T) domain.Store) {
+			at := database(t)
+			return open(t, at), func(t *testing.T) domain.Store { return open(t, at) }
+		})
+		s := open(t, database(t))
 		defer s.Close()
-		maps.Copy(used, seen.Check(t, storesuite.PostgresPlan(s.Writes), wholes))
+		storesuite.List(t, s)
+		s.Trace = nil
+		maps.Copy(used, own.Check(t, storesuite.PostgresPlan(s.Writes), wholes))
+		if n := own.Arrays(); n < 20 {
+			t.Errorf("only %d statements are PostgreSQL's own", n)
+		}
 		for _, r := range wholes {
 			if !used[r] {
 				t.Errorf("no statement needs the reason %q", r.Why)
