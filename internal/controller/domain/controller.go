@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,7 +25,6 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/repository"
-	"github.com/peerload/peerload/internal/controller/together"
 	"github.com/peerload/peerload/internal/controller/webhook"
 	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/policy"
@@ -147,6 +147,7 @@ type Controller struct {
 	asks       asks
 	groups     groups
 	placed     *atomic.Pointer[placed]
+	settled    *atomic.Pointer[settled]
 	// parts, if not nil, take what is to be audited: see Change.
 	parts *parts
 }
@@ -158,7 +159,7 @@ func New(cfg Config) (*Controller, error) {
 	}
 	cfg = cfg.withDefaults()
 	c := &Controller{cfg: cfg, store: cfg.Store, ids: &ids{}, placed: &atomic.Pointer[placed]{},
-		hasher: passhash.NewHasher(cfg.Password, cfg.Random)}
+		settled: &atomic.Pointer[settled]{}, hasher: passhash.NewHasher(cfg.Password, cfg.Random)}
 	return c.gather(), nil
 }
 
@@ -486,61 +487,60 @@ func (t *realmTx) Deliveries() Table[Delivery, DeliveryFilter] {
 	return forNone[Delivery, DeliveryFilter]{forAll[Delivery, DeliveryFilter]{t.Tx.Deliveries(), t, "webhooks tell of"}}
 }
 
-const (
-	// maxTogether bounds the reports of one transaction: others wait for it.
-	maxTogether = 500
-	// readers are how many transactions read at the same time for those who ask together.
-	readers = 2
-	// readTimeout bounds such a transaction, which no caller ends.
-	readTimeout = 10 * time.Second
-)
-
-// groups have those who ask at the same time answered together.
-type groups struct {
-	// reports returns once a report is committed, or refused. A commit waits for the disk,
-	// so all that came while one was under way are written by the next.
-	reports *together.Group[told, error]
-	// secrets finds credentials by the hashes of their secrets.
-	secrets *together.Group[string, Credential]
-	// desired says what devices should be, by their names.
-	desired *together.Group[string, desiredOf]
+// settled is a snapshot without devices and without its transaction, as it was at a
+// revision. It does not change.
+type settled struct {
+	at   int64
+	snap *snapshot
 }
 
-// gather makes the groups of a controller.
-func (c *Controller) gather() *Controller {
-	c.groups = groups{
-		reports: together.New(together.How[told, error]{Most: maxTogether, Turns: 1, All: away,
-			Key: func(t told) string { return t.device },
-			Answer: func(ctx context.Context, all []told) (errs []error, err error) {
-				err = c.store.Update(ctx, func(tx Tx) error {
-					errs, err = c.take(ctx, tx, all)
-					return err
-				})
-				return errs, err
-			}}),
-		secrets: Reading(c, c.credentialsOf),
-		desired: Reading(c, c.desiredOf),
+// settledTables are those that a snapshot reads.
+var settledTables = []string{"enterprises", "file_sets", "loads", "models", "profiles", "releases"}
+
+// settledSnapshot is snapshot, but begins with all that was read since one of its tables
+// has changed: to read it again for each device would take longer than all else. keep keeps
+// what was read. It is not for transactions that write, which may come to nothing.
+func (c *Controller) settledSnapshot(ctx context.Context, tx Tx) (snap *snapshot, keep func(), err error) {
+	counts, counted := tx.(Revised)
+	var at int64
+	if counted = counted && c.settled != nil; counted {
+		if at, counted, err = counts.Revision(ctx, settledTables...); err != nil {
+			return nil, nil, err
+		}
 	}
-	return c
+	if !counted {
+		snap, err = c.snapshot(ctx, tx)
+		return snap, func() {}, err
+	}
+	last := c.settled.Load()
+	same := last != nil && last.at == at
+	if same {
+		snap = last.snap.in(tx)
+	} else if snap, err = c.snapshot(ctx, tx); err != nil {
+		return nil, nil, err
+	}
+	return snap, func() {
+		if !same || snap.size() > last.snap.size() {
+			c.settled.Store(&settled{at, snap.in(nil)})
+		}
+	}, nil
 }
 
-// away reports whether the store fails for all who ask.
-func away(err error) bool { return errors.Is(err, ErrUnavailable) }
+// in is a snapshot of another transaction that sees the same: what it reads further is
+// its own.
+func (snap *snapshot) in(tx Tx) *snapshot {
+	return &snapshot{tx: tx, enterprise: snap.enterprise, table: snap.table, models: snap.models, stones: snap.stones,
+		profiles: maps.Clone(snap.profiles), loads: maps.Clone(snap.loads), releases: maps.Clone(snap.releases),
+		sets: maps.Clone(snap.sets), sites: map[string]*Site{}, names: map[string][]string{}}
+}
 
-// Reading is a group of those who read at the same time: one transaction reads for all.
-// They see everything, as devices do.
-func Reading[Q, A any](c *Controller,
-	read func(ctx context.Context, tx Tx, all []Q) ([]A, error)) *together.Group[Q, A] {
-	return together.New(together.How[Q, A]{Most: maxTogether, Turns: readers, All: away,
-		Answer: func(ctx context.Context, all []Q) (out []A, err error) {
-			ctx, cancel := context.WithTimeout(ctx, readTimeout)
-			defer cancel()
-			err = c.viewAll(ctx, func(tx Tx) error {
-				out, err = read(ctx, tx, all)
-				return err
-			})
-			return out, err
-		}})
+// size counts what was read since a snapshot began.
+func (snap *snapshot) size() int {
+	n := len(snap.profiles) + len(snap.loads) + len(snap.releases) + len(snap.sets)
+	if snap.stones != nil {
+		n++
+	}
+	return n
 }
 
 // desiredOf is what a device should be, or why that cannot be said.
@@ -555,11 +555,15 @@ func (c *Controller) desiredOf(ctx context.Context, tx Tx, names []string) ([]de
 	if err != nil {
 		return nil, err
 	}
-	snap, err := c.snapshot(ctx, tx)
+	snap, keep, err := c.settledSnapshot(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
 	if err := snap.readVerdicts(ctx, VerdictFilter{Devices: names}); err != nil {
+		return nil, err
+	}
+	holders, err := tx.RolloutDevices().Holders(ctx, names)
+	if err != nil {
 		return nil, err
 	}
 	all := make([]desiredOf, len(names))
@@ -570,6 +574,8 @@ func (c *Controller) desiredOf(ctx context.Context, tx Tx, names []string) ([]de
 		} else if all[i].Desired, err = snap.desired(ctx, d); err != nil {
 			return nil, err
 		}
+		all[i].Holder = holders[name]
 	}
+	keep()
 	return all, nil
 }

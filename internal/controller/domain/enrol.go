@@ -315,9 +315,9 @@ func (c *Controller) ActorByDevice(ctx context.Context, device, secret, from str
 }
 
 // register makes an unknown device known if auto-registration is on.
-func (c *Controller) register(ctx context.Context, name, model, from string) (out Desired, err error) {
+func (c *Controller) register(ctx context.Context, name, model, from string) error {
 	who := Actor{Kind: ActorSystem, Name: "auto-registration", From: from}
-	err = c.viewAll(ctx, func(tx Tx) error { // most devices end here, without a write
+	err := c.viewAll(ctx, func(tx Tx) error { // most devices end here, without a write
 		e, _, err := lookup(ctx, tx.Enterprises(), Enterprise{}.Key())
 		if err == nil && !e.AutoRegistration {
 			err = notFound("device", name)
@@ -325,9 +325,9 @@ func (c *Controller) register(ctx context.Context, name, model, from string) (ou
 		return err
 	})
 	if err != nil {
-		return out, err
+		return err
 	}
-	err = c.update(ctx, who, func(tx Tx, j *journal) error {
+	return c.update(ctx, who, func(tx Tx, j *journal) error {
 		snap, err := c.snapshot(ctx, tx)
 		if err != nil {
 			return err
@@ -336,19 +336,12 @@ func (c *Controller) register(ctx context.Context, name, model, from string) (ou
 			return notFound("device", name)
 		}
 		d, ok, err := lookup(ctx, tx.Devices(), name)
-		if err != nil {
+		if err != nil || ok {
 			return err
 		}
-		if !ok {
-			d = Device{Name: name, Model: model, Profile: snap.enterprise.RegisterProfile, Registration: RegistrationAutomatic}
-			if err := c.admit(ctx, snap, j, &d, from); err != nil {
-				return err
-			}
-		}
-		out, err = snap.desired(ctx, d)
-		return err
+		d = Device{Name: name, Model: model, Profile: snap.enterprise.RegisterProfile, Registration: RegistrationAutomatic}
+		return c.admit(ctx, snap, j, &d, from)
 	})
-	return out, err
 }
 
 // admit adds a device that registers or enrols by itself: within the limit,

@@ -16,6 +16,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/rollout"
+	"github.com/peerload/peerload/internal/controller/together"
 )
 
 const (
@@ -484,4 +485,61 @@ func (c *Controller) Logout(ctx context.Context, a Actor) error {
 		j.event("logout", "user "+a.User)
 		return err
 	})
+}
+
+const (
+	// maxTogether bounds the reports of one transaction: others wait for it.
+	maxTogether = 500
+	// readers are how many transactions read at the same time for those who ask together.
+	readers = 2
+	// readTimeout bounds such a transaction, which no caller ends.
+	readTimeout = 10 * time.Second
+)
+
+// groups have those who ask at the same time answered together.
+type groups struct {
+	// reports returns once a report is committed, or refused. A commit waits for the disk,
+	// so all that came while one was under way are written by the next.
+	reports *together.Group[told, error]
+	// secrets finds credentials by the hashes of their secrets.
+	secrets *together.Group[string, Credential]
+	// desired says what devices should be, by their names.
+	desired *together.Group[string, desiredOf]
+}
+
+// gather makes the groups of a controller.
+func (c *Controller) gather() *Controller {
+	c.groups = groups{
+		reports: together.New(together.How[told, error]{Most: maxTogether, Turns: 1, All: away,
+			Key: func(t told) string { return t.device },
+			Answer: func(ctx context.Context, all []told) (errs []error, err error) {
+				err = c.store.Update(ctx, func(tx Tx) error {
+					errs, err = c.take(ctx, tx, all)
+					return err
+				})
+				return errs, err
+			}}),
+		secrets: reading(c, c.credentialsOf),
+		desired: reading(c, c.desiredOf),
+	}
+	return c
+}
+
+// away reports whether the store fails for all who ask.
+func away(err error) bool { return errors.Is(err, ErrUnavailable) }
+
+// reading is a group of those who read at the same time: one transaction reads for all.
+// They see everything, as devices do.
+func reading[Q, A any](c *Controller,
+	read func(ctx context.Context, tx Tx, all []Q) ([]A, error)) *together.Group[Q, A] {
+	return together.New(together.How[Q, A]{Most: maxTogether, Turns: readers, All: away,
+		Answer: func(ctx context.Context, all []Q) (out []A, err error) {
+			ctx, cancel := context.WithTimeout(ctx, readTimeout)
+			defer cancel()
+			err = c.viewAll(ctx, func(tx Tx) error {
+				out, err = read(ctx, tx, all)
+				return err
+			})
+			return out, err
+		}})
 }

@@ -324,14 +324,6 @@ func CheckSite(ctx context.Context, tx Tx, name string) error {
 	return err
 }
 
-// Revised is a transaction of a store that counts the changes of sites, by whatever
-// program they are made.
-type Revised interface {
-	// SitesRevision is another one after each change of a site; ok is false if nobody
-	// counts.
-	SitesRevision(ctx context.Context) (n int64, ok bool, err error)
-}
-
 // placed are the networks of all sites, as they were at a revision.
 type placed struct {
 	at     int64
@@ -346,7 +338,7 @@ func (c *Controller) places(ctx context.Context, tx Tx) (*site.Places, error) {
 	if !ok || c.placed == nil {
 		return places(ctx, tx)
 	}
-	at, ok, err := counts.SitesRevision(ctx)
+	at, ok, err := counts.Revision(ctx, "sites")
 	if err != nil {
 		return nil, err
 	}

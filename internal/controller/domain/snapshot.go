@@ -357,15 +357,6 @@ func (snap *snapshot) levels(ctx context.Context, d Device) (policy.Levels, erro
 	return l, nil
 }
 
-// EffectiveSetting is a setting of a device: the effective value, its level,
-// and what the other levels say.
-type EffectiveSetting struct {
-	policy.Answer
-	Label   string `json:"label"`
-	LabelJA string `json:"label_ja"`
-	Element string `json:"element"`
-}
-
 // Desired is what a device should be and do now.
 type Desired struct {
 	Device Device `json:"device"`
@@ -384,6 +375,8 @@ type Desired struct {
 	FileSets []FileSetAnswer `json:"file_sets"`
 	// LoadInfo is the load, nil if there is none.
 	LoadInfo *Load `json:"load_info,omitempty"`
+	// Holder is the rollout that has the device. Only Provision and ProvisionKnown say it.
+	Holder Holder `json:"-"`
 }
 
 // Setting returns the effective value of a setting, "" if there is no such
@@ -581,7 +574,10 @@ func (c *Controller) Provision(ctx context.Context, device, model, from string) 
 	if err != nil {
 		return out, err
 	}
-	return c.register(ctx, name, model, from)
+	if err := c.register(ctx, name, model, from); err != nil {
+		return out, err
+	}
+	return c.ProvisionKnown(ctx, name)
 }
 
 // ProvisionKnown is Provision of a device that is known; no other becomes so.

@@ -30,6 +30,14 @@ type Store interface {
 	Close() error
 }
 
+// Revised is a transaction of a store that counts the changes of tables, by whatever
+// program they are made.
+type Revised interface {
+	// Revision is another number after each change of these tables; ok is false if nobody
+	// counts.
+	Revision(ctx context.Context, tables ...string) (n int64, ok bool, err error)
+}
+
 // Tx is a transaction. It ends when fn returns.
 type Tx interface {
 	Devices() Table[Device, DeviceFilter]

@@ -586,3 +586,12 @@ func unknown[T ~string](kind string, word T, valid []T) error {
 }
 
 func notFound(what, name string) error { return fmt.Errorf("%w: %s %q", ErrNotFound, what, name) }
+
+// EffectiveSetting is a setting of a device: the effective value, its level,
+// and what the other levels say.
+type EffectiveSetting struct {
+	policy.Answer
+	Label   string `json:"label"`
+	LabelJA string `json:"label_ja"`
+	Element string `json:"element"`
+}

@@ -62,27 +62,11 @@ func (s *Service) visit(ctx context.Context, tx domain.Tx, device string) (*chec
 	return v, err
 }
 
-// holdersOf finds the rollouts of devices, by their names.
-func holdersOf(ctx context.Context, tx domain.Tx, devices []string) ([]domain.Holder, error) {
-	by, err := tx.RolloutDevices().Holders(ctx, devices)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]domain.Holder, len(devices))
-	for i, device := range devices {
-		all[i] = by[device]
-	}
-	return all, nil
-}
-
 // Told answers a device that fetches its provisioning file. Anybody may fetch it,
 // so it is no sign of life: nothing becomes of a device that is accounted for. What
 // the device may do is renewed if it is time, by the last that it said of itself.
 // If that cannot be written, it is told what it holds.
 func (s *Service) Told(ctx context.Context, device string) (Told, error) {
-	if holder, err := s.holders.Ask(ctx, device); err != nil || holder.Rollout == "" {
-		return Told{}, err
-	}
 	var v *checkIn
 	changes := false
 	now := s.ctl.Time()

@@ -14,7 +14,6 @@ import (
 	"github.com/peerload/peerload/internal/controller/forecast"
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollout/keeper"
-	"github.com/peerload/peerload/internal/controller/together"
 )
 
 // Config configures a Service.
@@ -44,8 +43,6 @@ type Service struct {
 	cfg  Config
 	ctl  *domain.Controller
 	kept *Store
-	// holders finds the rollouts of devices, by their names.
-	holders *together.Group[string, domain.Holder]
 }
 
 // NewService returns a service.
@@ -63,9 +60,7 @@ func NewService(cfg Config) (*Service, error) {
 	if cfg.Forecast == nil {
 		cfg.Forecast = forecast.New(cfg.Controller)
 	}
-	s := &Service{cfg: cfg, ctl: cfg.Controller, kept: cfg.Kept}
-	s.holders = domain.Reading(s.ctl, holdersOf)
-	return s, nil
+	return &Service{cfg: cfg, ctl: cfg.Controller, kept: cfg.Kept}, nil
 }
 
 // keeper drives rollouts within a transaction, for orders and jobs: they hand no

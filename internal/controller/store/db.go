@@ -36,7 +36,7 @@ type Dialect struct {
 	// Texts are indices of the texts of tables that the database asks only where it is
 	// told to, by the names of the tables. nil: there are none.
 	Texts map[string]string
-	// Revisions says that the table peerload_revisions counts changes of sites.
+	// Revisions says that the table peerload_revisions counts changes of other tables.
 	Revisions bool
 	// Arrays says that an argument may be an array: many rows are one statement, the same
 	// however many they are. Without it each row is a statement, which a database in this
@@ -207,13 +207,16 @@ type tx struct {
 	trace   func(query string, args []any)
 }
 
-// SitesRevision implements domain.Revised.
-func (t *tx) SitesRevision(ctx context.Context) (n int64, ok bool, err error) {
+// Revision implements domain.Revised.
+func (t *tx) Revision(ctx context.Context, tables ...string) (n int64, ok bool, err error) {
 	if !t.dialect.Revisions {
 		return 0, false, nil
 	}
-	const query = "SELECT n FROM peerload_revisions WHERE of = 'sites'"
-	return n, true, t.rows(ctx, "read the revision of sites", query, nil, func(r *sql.Rows) error { return r.Scan(&n) })
+	in, args := t.oneOf("of", tables)
+	query := "SELECT CAST(coalesce(sum(n), 0) AS BIGINT), count(*) FROM peerload_revisions WHERE " + in
+	of := 0
+	err = t.rows(ctx, "read a revision", query, args, func(r *sql.Rows) error { return r.Scan(&n, &of) })
+	return n, of == len(tables), err
 }
 
 // statement is a statement as the database takes it.

@@ -41,7 +41,7 @@ const (
 type Maker struct {
 	// Controller answers. Required.
 	Controller *domain.Controller
-	// Told says what the rollout of a device tells it. nil: there are no rollouts.
+	// Told says what the rollout tells a device that one has. nil: there are no rollouts.
 	Told func(ctx context.Context, device string) (rollouts.Told, error)
 	// Templates is a directory in which an administrator may put templates
 	// under the names DeviceTemplate and DefaultTemplate; they are read at each
@@ -93,7 +93,7 @@ func (m Maker) Known(ctx context.Context, device string) ([]byte, error) {
 // forOne is the file of a device that is known.
 func (m Maker) forOne(ctx context.Context, device string, d domain.Desired) ([]byte, error) {
 	f := fileOf(d)
-	if m.Told != nil {
+	if m.Told != nil && d.Holder != (domain.Holder{}) {
 		told, err := m.Told(ctx, device)
 		if err != nil {
 			return nil, err

@@ -239,6 +239,21 @@ func TestEmptyValueHides(t *testing.T) {
 // not read grants, and not outside.
 func TestGrant(t *testing.T) {
 	m := newMaker(t)
+	m.Told = func(context.Context, string) (told rollouts.Told, err error) {
+		t.Error("no rollout has the device")
+		return told, err
+	}
+	if _, err := m.Make(t.Context(), device+".cnf.xml", client); err != nil {
+		t.Fatal(err)
+	}
+	err := m.Controller.Update(t.Context(), domain.Local("root"), func(tx domain.Tx, _ domain.Note) error {
+		up := domain.Rollout{Record: rollout.Record{ID: "up", State: rollout.Running}}
+		row := domain.RolloutDevice{Rollout: "up", Row: rollout.Row{Device: device}}
+		return errors.Join(tx.Rollouts().Put(t.Context(), &up), tx.RolloutDevices().Put(t.Context(), &row))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	now := time.Now().UTC().Truncate(time.Second)
 	soon, over := window.Span{From: now.Add(time.Hour), Until: now.Add(2 * time.Hour)}, window.Span{}
 	open := window.Span{From: now.Add(-time.Hour), Until: now.Add(time.Hour)}

@@ -42,20 +42,29 @@ func triggered(ctx context.Context, db *sql.DB, trigger, table string, statement
 	return nil
 }
 
-// revisionsTable counts changes of sites; the database does it, so that programs of
-// every version are counted.
+// revisionsTable counts changes of tables that controllers keep in memory; the database
+// does it, so that programs of every version are counted.
 const (
 	revisionsTable    = `CREATE TABLE IF NOT EXISTS peerload_revisions (of TEXT PRIMARY KEY, n BIGINT NOT NULL)`
-	revisionsRow      = `INSERT INTO peerload_revisions (of, n) VALUES ('sites', 1) ON CONFLICT DO NOTHING`
+	revisionsRow      = `INSERT INTO peerload_revisions (of, n) VALUES ('%s', 1) ON CONFLICT DO NOTHING`
 	revisionsFunction = `CREATE OR REPLACE FUNCTION peerload_revise() RETURNS trigger LANGUAGE plpgsql AS
 		$$ BEGIN UPDATE peerload_revisions SET n = n + 1 WHERE of = TG_TABLE_NAME; RETURN NULL; END $$`
-	revisionsTrigger = `CREATE TRIGGER peerload_revise AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON sites
+	revisionsTrigger = `CREATE TRIGGER peerload_revise AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s
 		FOR EACH STATEMENT EXECUTE FUNCTION peerload_revise()`
 )
 
+// revised are the tables whose changes are counted.
+var revised = []string{"enterprises", "file_sets", "loads", "models", "profiles", "releases", "sites"}
+
 func revise(ctx context.Context, db *sql.DB) error {
-	return triggered(ctx, db, "peerload_revise", "sites", revisionsTable, revisionsRow, revisionsFunction,
-		revisionsTrigger)
+	for _, table := range revised {
+		err := triggered(ctx, db, "peerload_revise", table, revisionsTable, fmt.Sprintf(revisionsRow, table),
+			revisionsFunction, fmt.Sprintf(revisionsTrigger, table))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // listenAgain is how long Listen rests once its connection has ended.
