@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -78,9 +79,27 @@ func (h *html) row(cells ...string) {
 		if i > 0 && i < len(h.columns) {
 			label = " data-l=\"" + escape(h.say(h.columns[i])) + "\""
 		}
-		h.raw("<td%s>%s</td>", label, escape(short(c)))
+		h.raw("<td%s>%s</td>", label, h.text(c))
 	}
 	h.raw("</tr>\n")
+}
+
+// english are words of English in a text: two of them beside each other at least.
+var english = regexp.MustCompile(`[\x21-\x7e]+( [\x21-\x7e]+)*[a-z] [a-z]([\x20-\x7e]*[\x21-\x7e])?`)
+
+// text is a text as the page has it: what the device tells in English alone is marked as
+// that on a Japanese page, for who has it read aloud.
+func (h *html) text(s string) string {
+	s = short(s)
+	if !h.ja {
+		return escape(s)
+	}
+	var out strings.Builder
+	for at := english.FindStringIndex(s); at != nil; at = english.FindStringIndex(s) {
+		out.WriteString(escape(s[:at[0]]) + `<span lang="en">` + escape(s[at[0]:at[1]]) + "</span>")
+		s = s[at[1]:]
+	}
+	return out.String() + escape(s)
 }
 
 // short is a text as far as it is shown.
@@ -234,7 +253,7 @@ const sharingIcon = `<path d="M24 17v8M24 25L13 33M24 25l11 8" fill="none" strok
 // screen writes what the screen of a phone would show: first what went wrong.
 func (h *html) screen(s display.Screen) {
 	for _, t := range s.Troubles {
-		h.raw("<section class=\"bad\" role=\"alert\"><h2>%s</h2><p>%s</p>", escape(short("⚠ "+t.What)), escape(short(t.Why)))
+		h.raw("<section class=\"bad\" role=\"alert\"><h2>%s</h2><p>%s</p>", h.text("⚠ "+t.What), h.text(t.Why))
 		if t.ToDo != "" {
 			h.raw("<p><strong>%s:</strong> %s</p>", escape(h.say("to do")), escape(t.ToDo))
 		}
@@ -325,9 +344,9 @@ func (h *html) settings(set settings) {
 		}
 		var others []string
 		for _, o := range a.Others {
-			others = append(others, h.say("level "+o.Level.String())+": "+dash(s.Shown(o.Value)))
+			others = append(others, h.say("level "+o.Level.String())+": "+dash(wording.Value(h.ja, s.Name, s.Shown(o.Value))))
 		}
-		h.row(label, dash(s.Shown(a.Value)), from, dash(strings.Join(others, ", ")))
+		h.row(label, dash(wording.Value(h.ja, s.Name, s.Shown(a.Value))), from, dash(strings.Join(others, ", ")))
 	}
 	h.end()
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
 
@@ -143,8 +144,12 @@ func (j *job) note(n pdp.Note) {
 		return // another process of this device, which has the same id
 	}
 	e := j.statusEvent()
-	e.Event, e.Reason, e.Message = n.Kind, n.Reason.String(), wording.Note(false, j.about(), n.What, n.Reason)
-	if ja := wording.Note(true, j.about(), n.What, n.Reason); ja != e.Message {
+	why := n.Reason
+	if n.Kind == report.KindSource && why == wire.ReasonRootOfFile && e.Role == report.RoleClassic {
+		why = wire.ReasonPeersOff // it is the root of itself
+	}
+	e.Event, e.Reason, e.Message = n.Kind, why.String(), wording.Note(false, j.about(), n.What, why)
+	if ja := wording.Note(true, j.about(), n.What, why); ja != e.Message {
 		e.MessageJA = ja
 	}
 	j.mu.Lock()
