@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	// keepEvery is how often it is looked for sites whose upgrade has ended.
+	// keepEvery is how often it is looked for sites whose upgrade has ended, or at which
+	// somebody looks: they are to see little less if this process is killed.
 	keepEvery = time.Minute
 	// maxFile bounds the file of a site, in bytes.
 	maxFile = 32 << 20
@@ -89,6 +90,7 @@ func parseKept(text []byte) (k keptSite, err error) {
 func (s *site) restore(k keptSite) {
 	for _, st := range k.Now {
 		s.picture.Apply(st)
+		s.old[st.Device] = k.Last
 		if st.Busy() {
 			s.busy[st.Device] = true
 		}
@@ -123,7 +125,8 @@ func (s *Service) Run(ctx context.Context) {
 	}
 }
 
-// keep writes the sites that have changed and are quiet now; all of them at the end.
+// keep writes the sites that have changed and are quiet now or looked at; all of them at
+// the end.
 func (s *Service) keep(end bool) {
 	s.mu.Lock()
 	var all []*site
@@ -147,7 +150,7 @@ func (s *site) kept(end bool) ([]byte, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.flush()
-	if !s.dirty || !end && s.now().Sub(s.last) < quietTime {
+	if !s.dirty || !end && len(s.watchers) == 0 && s.now().Sub(s.last) < quietTime {
 		return nil, false
 	}
 	k := keptSite{Site: s.name, Now: s.picture.All(), Begun: s.begun, Before: s.before, Last: s.last}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -373,8 +374,16 @@ func TestRestart(t *testing.T) {
 	want := snapshot(first)
 	end()
 	second := service(t, cfg)
-	if got := snapshot(second); got != want || !strings.Contains(got, `"have":5`) {
-		t.Errorf("%s, want %s", got, want)
+	got := snapshot(second)
+	told := regexp.MustCompile(`,"old":"[^"]+"`)
+	if told.ReplaceAllString(got, "") != want || !strings.Contains(got, `"have":5`) || !told.MatchString(got) {
+		t.Errorf("%s, want %s, as of before the restart", got, want)
+	}
+	if err := second.Take(t.Context(), deviceActor(realmsuite.Own), nil, b); err != nil {
+		t.Fatal(err)
+	}
+	if got := snapshot(second); got != want {
+		t.Errorf("%s after it was told again, want %s", got, want)
 	}
 	if r, err := second.Last(t.Context(), f.Admin, realmsuite.Kyoto); err != nil || len(r.Changes) != 1 {
 		t.Errorf("%+v, %v", r, err)
@@ -385,6 +394,21 @@ func TestRestart(t *testing.T) {
 	if err := second.read(newSite("another", "e", time.Now)); err != nil {
 		t.Errorf("nothing was kept, and that is an error: %v", err)
 	}
+}
+
+// TestLookedAt: where somebody looks, what is kept on disk is renewed while an upgrade goes
+// on, too.
+func TestLookedAt(t *testing.T) {
+	st := newSite("Kyoto", "e", time.Now)
+	st.take("", []live.State{{Device: "a", Phase: "downloading"}})
+	if _, ok := st.kept(false); ok {
+		t.Error("it is written, and nobody looks")
+	}
+	w, _ := st.enter(0)
+	if text, ok := st.kept(false); !ok || !strings.Contains(string(text), "downloading") {
+		t.Errorf("somebody looks, and kept is %s", text)
+	}
+	st.leave(w)
 }
 
 // TestBound: what is kept of all sites is bounded, and those that were quiet for longest

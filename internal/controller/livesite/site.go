@@ -28,6 +28,9 @@ type Node struct {
 	Fresh bool `json:"fresh,omitempty"`
 	// Gone: it does not belong to the site any more.
 	Gone bool `json:"gone,omitempty"`
+	// Old: it has told nothing since a restart, and is as it was kept at that time. Who has
+	// seen it later than that knows better.
+	Old time.Time `json:"old,omitzero"`
 }
 
 // NodeFile is how a device stands with one file; numbers are bytes.
@@ -111,9 +114,17 @@ type site struct {
 	last    time.Time
 
 	watchers map[*watcher]bool
-	wanRate  int64
-	carriers map[string]time.Time
+	limits   limits
 	dirty    bool // what is kept on disk is older
+	// old are devices that have told nothing since a restart, with the time of what is known.
+	old map[string]time.Time
+}
+
+// limits are what bounds how much devices tell: the rate of the site's line, and who
+// shares it, with the time at which they told something last.
+type limits struct {
+	line     int64
+	carriers map[string]time.Time
 }
 
 // pending are changes of devices that are put together, by device.
@@ -146,8 +157,8 @@ type change struct {
 type watcher struct{ events chan Event }
 
 func newSite(name, epoch string, now func() time.Time) *site {
-	return &site{name: name, epoch: epoch, now: now, watchers: map[*watcher]bool{}, carriers: map[string]time.Time{},
-		busy: map[string]bool{}, pending: pending{}}
+	return &site{name: name, epoch: epoch, now: now, watchers: map[*watcher]bool{},
+		limits: limits{carriers: map[string]time.Time{}}, busy: map[string]bool{}, pending: pending{}, old: map[string]time.Time{}}
 }
 
 // take takes what the devices of this site tell.
@@ -155,8 +166,9 @@ func (s *site) take(carrier string, states []live.State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	s.carriers[carrier] = now
+	s.limits.carriers[carrier] = now
 	for _, st := range states {
+		delete(s.old, st.Device)
 		if len(s.busy) == 0 && st.Busy() && now.Sub(s.last) >= quietTime {
 			s.begin(now)
 		}
@@ -191,6 +203,7 @@ func (s *site) forget(device string) {
 	s.picture.Forget(device)
 	delete(s.pending, device)
 	delete(s.busy, device)
+	delete(s.old, device)
 	s.gone = append(s.gone, device)
 	s.later()
 }
@@ -344,7 +357,7 @@ func pictureOf(at time.Time, states []live.State) Picture {
 func (s *site) enter(wanRate int64) (*watcher, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.wanRate = wanRate
+	s.limits.line = wanRate
 	w := &watcher{make(chan Event, maxWaiting)}
 	first := len(s.watchers) == 0
 	s.watchers[w] = true
@@ -370,7 +383,11 @@ func (s *site) since(w *watcher, after string) []Event {
 	}
 	seq, known := s.number(after)
 	if !known || s.seq-seq > maxResume {
-		return []Event{{s.id(s.seq), Snapshot, encode(pictureOf(s.now(), s.picture.All()))}}
+		p := pictureOf(s.now(), s.picture.All())
+		for i := range p.Devices {
+			p.Devices[i].Old = s.old[p.Devices[i].Device]
+		}
+		return []Event{{s.id(s.seq), Snapshot, encode(p)}}
 	}
 	var all []Event
 	for _, c := range s.changes {
@@ -399,16 +416,16 @@ func (s *site) rate(now time.Time) int {
 	if len(s.watchers) == 0 {
 		return 0
 	}
-	for d, at := range s.carriers {
+	for d, at := range s.limits.carriers {
 		if now.Sub(at) > carrierTime {
-			delete(s.carriers, d)
+			delete(s.limits.carriers, d)
 		}
 	}
 	all := int64(maxRate)
-	if s.wanRate > 0 {
-		all = max(minRate, min(all, s.wanRate/share))
+	if s.limits.line > 0 {
+		all = max(minRate, min(all, s.limits.line/share))
 	}
-	return int(max(1, all/int64(max(1, len(s.carriers)))))
+	return int(max(1, all/int64(max(1, len(s.limits.carriers)))))
 }
 
 // devices are the names of all.

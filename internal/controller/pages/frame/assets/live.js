@@ -14,9 +14,13 @@
   // A site, as a stream tells of it.
   class Site {
     constructor() { this.devices = new Map(); }
-    apply(p, snapshot) {
-      if (snapshot) this.devices = new Map();
+    // keeps, if it is not 0, is when what is shown was told: it stays, unless something
+    // later is told.
+    apply(p, snapshot, keeps) {
+      const before = this.devices;
+      if (snapshot) this.devices = new Map(keeps ? before : []);
       for (const d of p.devices) {
+        if (keeps && Date.parse(d.old ?? "") <= keeps && before.has(d.device)) continue;
         if (d.gone) { this.devices.delete(d.device); continue; }
         const old = this.devices.get(d.device);
         const files = old && old.load === (d.load ?? "") && !d.fresh ? old.files : new Map();
@@ -302,14 +306,19 @@
     if (!running) { running = true; requestAnimationFrame(frame); }
   }
 
-  let source = null;
+  // A controller that was restarted may know less than what is shown: devices tell it
+  // again only what goes on. Its process is the first part of an event's id.
+  const restartTime = 10 * 60 * 1000, process = (id) => id.split("-")[0];
+  let source = null, seen = { id: "", at: 0 };
   function status(key) { put(at("status"), replayed() ? words.replay : now.devices.size ? words[key] : key === "live" ? words.none : words[key]); }
   const replayed = () => shown !== now;
   function open() {
     source = new EventSource(page.dataset.stream);
     const take = (snapshot) => (e) => {
-      now.apply(JSON.parse(e.data), snapshot);
-      page.dataset.event = e.lastEventId;
+      const p = JSON.parse(e.data);
+      const other = seen.id && process(seen.id) !== process(e.lastEventId);
+      now.apply(p, snapshot, other && Date.parse(p.at) - seen.at < restartTime ? seen.at : 0);
+      seen = { id: e.lastEventId, at: Date.parse(p.at) };
       status("live");
       if (!replayed()) wake(true);
     };
