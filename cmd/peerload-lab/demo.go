@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -60,6 +63,26 @@ behind one slow link. It needs no rights and leaves nothing behind.`,
 	return cmd
 }
 
+// browse has a browser show a page: that of the variable BROWSER, else that of the desktop.
+// It is nil where there is neither. The caller waits for it.
+func browse(ctx context.Context, url string) *exec.Cmd {
+	words := strings.Fields(os.Getenv("BROWSER"))
+	switch {
+	case len(words) > 0:
+	case runtime.GOOS == "darwin":
+		words = []string{"open"}
+	case os.Getenv("DISPLAY") != "" || os.Getenv("WAYLAND_DISPLAY") != "":
+		words = []string{"xdg-open"}
+	default:
+		return nil
+	}
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), words[0], append(words[1:], url)...)
+	if cmd.Start() != nil {
+		return nil
+	}
+	return cmd
+}
+
 // run shows the demo. Whatever happens, the summary comes last.
 func (f *demoFlags) run(ctx context.Context, out io.Writer) (err error) {
 	if f.open {
@@ -67,7 +90,12 @@ func (f *demoFlags) run(ctx context.Context, out io.Writer) (err error) {
 			return err
 		}
 		defer f.board.Close()
-		fmt.Fprintln(os.Stderr, "Open "+f.board.URL+" in a browser on this machine.")
+		said := "Open " + f.board.URL + " in a browser on this machine."
+		if b := browse(ctx, f.board.URL); b != nil {
+			said = "The browser is told to open " + f.board.URL + "."
+			go func() { _ = b.Wait() }() // the page is there all the same
+		}
+		fmt.Fprintln(os.Stderr, said)
 		defer func() {
 			if ctx.Err() == nil {
 				fmt.Fprintln(os.Stderr, "The page "+f.board.URL+" stays until Ctrl-C.")
