@@ -9,6 +9,9 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,41 +39,62 @@ func within(t testing.TB, ns string, f func() error) {
 	}
 }
 
-// narrow makes two namespaces and between them a line of 20 Mbit/s with a queue of
-// 200 ms. It returns their names; a is 10.99.0.1, b is 10.99.0.2.
-func narrow(t testing.TB) (a, b string) {
+// narrow makes three namespaces: those of a sender, of a router with a line of so many
+// Mbit/s and a queue of 200 ms, and of a receiver behind that. It returns the names of the
+// first and the last, 10.98.0.1 and 10.99.0.2. A sender in the router's place would see its
+// packets wait, and send no more than a few of them.
+func narrow(t testing.TB, mbit int) (a, b string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("namespaces need root")
 	}
 	a, b = fmt.Sprintf("plbg%da", os.Getpid()), fmt.Sprintf("plbg%db", os.Getpid())
+	router := fmt.Sprintf("plbg%dr", os.Getpid())
 	t.Cleanup(func() {
-		_ = exec.Command("ip", "netns", "del", a).Run()
-		_ = exec.Command("ip", "netns", "del", b).Run()
+		for _, ns := range []string{a, router, b} {
+			_ = exec.Command("ip", "netns", "del", ns).Run()
+		}
 	})
 	for _, line := range [][]string{
-		{"netns", "add", a}, {"netns", "add", b},
-		{"-n", a, "link", "add", "x", "type", "veth", "peer", "name", "x", "netns", b},
-		{"-n", a, "addr", "add", "10.99.0.1/24", "dev", "x"}, {"-n", b, "addr", "add", "10.99.0.2/24", "dev", "x"},
-		{"-n", a, "link", "set", "x", "up"}, {"-n", b, "link", "set", "x", "up"},
+		{"netns", "add", a}, {"netns", "add", router}, {"netns", "add", b},
+		{"-n", a, "link", "add", "x", "type", "veth", "peer", "name", "w", "netns", router},
+		{"-n", router, "link", "add", "x", "type", "veth", "peer", "name", "x", "netns", b},
+		{"-n", a, "addr", "add", "10.98.0.1/24", "dev", "x"}, {"-n", router, "addr", "add", "10.98.0.2/24", "dev", "w"},
+		{"-n", router, "addr", "add", "10.99.0.1/24", "dev", "x"}, {"-n", b, "addr", "add", "10.99.0.2/24", "dev", "x"},
+		{"-n", a, "link", "set", "x", "up"}, {"-n", router, "link", "set", "w", "up"},
+		{"-n", router, "link", "set", "x", "up"}, {"-n", b, "link", "set", "x", "up"},
+		{"-n", a, "route", "add", "default", "via", "10.98.0.2"},
+		{"-n", b, "route", "add", "default", "via", "10.99.0.1"},
 	} {
 		if out, err := exec.Command("ip", line...).CombinedOutput(); err != nil {
 			t.Fatalf("ip %v: %v: %s", line, err, out)
 		}
 	}
-	tbf := []string{"-n", a, "qdisc", "add", "dev", "x", "root", "tbf", "rate", "20mbit", "burst", "5kb",
-		"latency", "200ms"}
+	within(t, router, func() error {
+		return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
+	})
+	tbf := []string{"-n", router, "qdisc", "add", "dev", "x", "root", "tbf", "rate", fmt.Sprintf("%dmbit", mbit),
+		"burst", "5kb", "latency", "200ms"}
 	if out, err := exec.Command("tc", tbf...).CombinedOutput(); err != nil {
 		t.Skipf("no token bucket: %v: %s", err, out)
 	}
 	return a, b
 }
 
-// flood serves zeros to whoever connects.
+// flood serves zeros to whoever connects, by CUBIC: a sender by bbr leaves the queue empty,
+// and says nothing of who gives way.
 func flood(t testing.TB, ns string) (at string) {
 	var ln net.Listener
 	within(t, ns, func() (err error) {
-		ln, err = net.Listen("tcp4", "10.99.0.1:0")
+		cubic := func(_, _ string, c syscall.RawConn) (err error) {
+			if e := c.Control(func(fd uintptr) {
+				err = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, "cubic")
+			}); e != nil {
+				return e
+			}
+			return err
+		}
+		ln, err = (&net.ListenConfig{Control: cubic}).Listen(t.Context(), "tcp4", "10.98.0.1:0")
 		return err
 	})
 	t.Cleanup(func() { ln.Close() })
@@ -152,62 +176,85 @@ func call(t testing.TB, a, b string, ctx context.Context) (took []time.Duration,
 	}
 }
 
-// BenchmarkCall has four connections download over a real line of 20 Mbit/s with the
-// kernel's TCP, as the foreground and in the background, beside a call that begins
-// after 5 s: how long its packets take, how many are lost, how much of the line is
-// used. One round is enough: -benchtime 1x.
+// BenchmarkCall has connections download over a real line with the kernel's TCP, as the
+// foreground and in the background, beside a call that is looked at from 5 s on, and beside
+// a download of somebody else by one connection: how long the call's packets take, how many
+// are lost, how much of the line the downloads use. One round is enough: -benchtime 1x.
 func BenchmarkCall(b *testing.B) {
-	near, far := narrow(b)
-	server := flood(b, near)
-	for _, tc := range []struct {
-		name      string
-		downloads int
-		g         *Group
-	}{{"alone", 0, nil}, {"foreground", 4, nil}, {"background", 4, &Group{}}} {
-		b.Run(tc.name, func(b *testing.B) {
-			var took []time.Duration
-			var lost int
-			var used float64
-			for range b.N {
-				took, lost, used = beside(b, near, far, server, tc.downloads, tc.g)
+	for _, mbit := range []int{2, 20} {
+		b.Run(fmt.Sprintf("%d-Mbit", mbit), func(b *testing.B) {
+			near, far := narrow(b, mbit)
+			server := flood(b, near)
+			for _, tc := range []struct {
+				name            string
+				ours, elsewhere int
+				g               *Group
+			}{
+				{"alone", 0, 0, nil}, {"foreground", 4, 0, nil}, {"background", 4, 0, &Group{}},
+				{"background-one", 1, 0, &Group{}}, {"elsewhere-and-background", 4, 1, &Group{}},
+				{"elsewhere-and-background-one", 1, 1, &Group{}},
+			} {
+				b.Run(tc.name, func(b *testing.B) {
+					var r besides
+					for range b.N {
+						r = beside(b, near, far, server, tc.ours, tc.elsewhere, tc.g)
+					}
+					line := float64(mbit) * 1e6 / 8 * r.lasted.Seconds()
+					b.ReportMetric(float64(r.took[len(r.took)/2])/1e6, "median-ms")
+					b.ReportMetric(float64(r.took[len(r.took)*99/100])/1e6, "p99-ms")
+					b.ReportMetric(float64(r.lost), "lost")
+					b.ReportMetric(float64(r.ours)/line, "used")
+					b.ReportMetric(float64(r.elsewhere)/line, "elsewhere")
+				})
 			}
-			b.ReportMetric(float64(took[len(took)/2])/1e6, "median-ms")
-			b.ReportMetric(float64(took[len(took)*9/10])/1e6, "p90-ms")
-			b.ReportMetric(float64(took[len(took)*99/100])/1e6, "p99-ms")
-			b.ReportMetric(float64(lost), "lost")
-			b.ReportMetric(used, "used")
 		})
 	}
 }
 
-// beside makes a call beside downloads.
-func beside(b *testing.B, near, far, server string, downloads int, g *Group) (took []time.Duration, lost int,
-	used float64) {
-	got := make(chan int64, downloads)
-	started := time.Now()
+// besides is what came of a call beside downloads.
+type besides struct {
+	took            []time.Duration // of the call's packets, sorted
+	lost            int
+	ours, elsewhere int64 // bytes, during the call
+	lasted          time.Duration
+}
+
+// beside makes a call beside downloads of g and, from 2 s on, of somebody else.
+func beside(b *testing.B, near, far, server string, ours, elsewhere int, g *Group) (r besides) {
+	var got [2]atomic.Int64
+	var readers sync.WaitGroup
 	var conns []net.Conn
-	for range downloads {
-		c := connect(b, far, "tcp4", server)
-		g.Join(c)
-		conns = append(conns, c)
-		go func() {
-			n, _ := io.Copy(io.Discard, c)
-			got <- n
-		}()
+	download := func(whose, n int, g *Group) {
+		for range n {
+			c := connect(b, far, "tcp4", server)
+			g.Join(c)
+			conns = append(conns, c)
+			readers.Go(func() {
+				for p := make([]byte, 64<<10); ; {
+					n, err := c.Read(p)
+					if got[whose].Add(int64(n)); err != nil {
+						return
+					}
+				}
+			})
+		}
 	}
-	for _, wait := range []time.Duration{5 * time.Second, 10 * time.Second} {
+	download(0, ours, g)
+	for i, wait := range []time.Duration{2 * time.Second, 3 * time.Second, 10 * time.Second} {
+		if i == 1 {
+			download(1, elsewhere, nil)
+		}
+		before, began := [2]int64{got[0].Load(), got[1].Load()}, time.Now()
 		ctx, done := context.WithTimeout(b.Context(), wait)
-		took, lost = call(b, near, far, ctx)
+		r.took, r.lost = call(b, near, far, ctx)
 		done()
+		r.ours, r.elsewhere, r.lasted = got[0].Load()-before[0], got[1].Load()-before[1], time.Since(began)
 	}
 	for _, c := range conns {
 		c.Close()
 	}
-	var bytes int64
-	for range conns {
-		bytes += <-got
-	}
-	return took, lost, float64(bytes) / (20e6 / 8 * time.Since(started).Seconds())
+	readers.Wait()
+	return r
 }
 
 // A Group bounds the windows of its connections, and ends when they are closed.
