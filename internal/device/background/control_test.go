@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// packet is one on the simulated line.
-type packet struct {
+// packetOnLine is one on the simulated line.
+type packetOnLine struct {
 	flow int
 	at   time.Duration // when it leaves the queue
 	sent time.Duration
@@ -44,9 +44,9 @@ func (r *rig) play(c *Control, other, from, end time.Duration) {
 	epoch := time.Unix(0, 0)
 	window, flight := 0.0, [2]float64{}
 	cwnd, lossAt := 10.0*size, time.Duration(0)
-	seen, way := r.trip, []packet(nil)
+	seen, way := r.trip, []packetOnLine(nil)
 	for now := time.Duration(0); now < end; now += tick {
-		way = slices.DeleteFunc(way, func(p packet) bool {
+		way = slices.DeleteFunc(way, func(p packetOnLine) bool {
 			if p.at+r.trip > now {
 				return false
 			}
@@ -84,7 +84,7 @@ func (r *rig) play(c *Control, other, from, end time.Duration) {
 					break
 				}
 				flight[flow] += size
-				way = append(way, packet{flow: flow, at: at, sent: now})
+				way = append(way, packetOnLine{flow: flow, at: at, sent: now})
 			}
 		}
 	}

@@ -7,12 +7,15 @@ import (
 	"time"
 )
 
-// How often a Group looks at its connections, and the least window of each, in bytes:
-// two packets, so that an ACK for every second one keeps it going.
+// How often a Group looks at its connections, and the least window, in bytes: of all
+// together two packets, so that an ACK for every second one keeps them going, and of each
+// one. More, on a thin line with several connections, is what others do not get.
 const (
 	shortest  = 10 * time.Millisecond
 	longest   = 100 * time.Millisecond
-	leastEach = 2 * 1460
+	packet    = 1460
+	leastAll  = 2 * packet
+	leastEach = packet
 	// quiet is how long a connection may bring nothing before it counts no more.
 	quiet = time.Second
 )
@@ -103,12 +106,15 @@ func (g *Group) look(now time.Time) (wait time.Duration, goesOn bool) {
 	if active == 0 {
 		return longest, true
 	}
-	all := g.control.Step(now, trip, float64(active*leastEach))
+	all := g.control.Step(now, trip, least(active))
 	for _, m := range open {
 		m.bound(int(all) / active)
 	}
 	return min(max(trip/4, shortest), longest), true
 }
+
+// least is the least that so many connections need under way together, in bytes.
+func least(active int) float64 { return float64(max(leastAll, active*leastEach)) }
 
 // bound sets the window of a connection, unless it is about that already.
 func (m *member) bound(window int) {

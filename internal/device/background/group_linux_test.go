@@ -257,6 +257,17 @@ func beside(b *testing.B, near, far, server string, ours, elsewhere int, g *Grou
 	return r
 }
 
+// What connections need to go on fills little of a thin line's queue, so that somebody
+// else's download gets most of it.
+func TestLeast(t *testing.T) {
+	const queue = 2e6 / 8 / 5 // 200 ms of 2 Mbit/s
+	for active, want := range map[int]float64{1: 2 * packet, 2: 2 * packet, 4: 4 * packet, 16: 16 * packet} {
+		if got := least(active); got != want || active <= 4 && got > queue/8 {
+			t.Errorf("%d connections: %.0f bytes, want %.0f", active, got, want)
+		}
+	}
+}
+
 // A Group bounds the windows of its connections, and ends when they are closed.
 func TestGroup(t *testing.T) {
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
