@@ -158,7 +158,8 @@ type watcher struct{ events chan Event }
 
 func newSite(name, epoch string, now func() time.Time) *site {
 	return &site{name: name, epoch: epoch, now: now, watchers: map[*watcher]bool{},
-		limits: limits{carriers: map[string]time.Time{}}, busy: map[string]bool{}, pending: pending{}, old: map[string]time.Time{}}
+		limits: limits{carriers: map[string]time.Time{}}, busy: map[string]bool{}, pending: pending{},
+		old: map[string]time.Time{}}
 }
 
 // take takes what the devices of this site tell.

@@ -524,11 +524,11 @@ func TestPageLooks(t *testing.T) {
 // marked as that, and nothing that it tells becomes an element.
 func TestPageEnglish(t *testing.T) {
 	for text, want := range map[string]string{
-		"検証に失敗 (refused: the load is for another model)": `検証に失敗 <span lang="en">(refused: the load is for another model)</span>`,
-		"検証に失敗 (trust)":                                  "検証に失敗 (trust)",
-		"L1 1.0 (確認済み)":                                  "L1 1.0 (確認済み)",
-		"exit status 3、再試行":                              `<span lang="en">exit status 3</span>、再試行`,
-		"at the <b>":                                     `<span lang="en">at the &lt;b&gt;</span>`,
+		"検証に失敗 (refused: the load is old)": `検証に失敗 <span lang="en">(refused: the load is old)</span>`,
+		"検証に失敗 (trust)":                    "検証に失敗 (trust)",
+		"L1 1.0 (確認済み)":                    "L1 1.0 (確認済み)",
+		"exit status 3、再試行":                `<span lang="en">exit status 3</span>、再試行`,
+		"at the <b>":                       `<span lang="en">at the &lt;b&gt;</span>`,
 	} {
 		if got := (&html{ja: true}).text(text); got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)
