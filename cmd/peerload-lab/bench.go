@@ -76,7 +76,7 @@ func compareCommand() *cobra.Command {
 side. Ways in which every device downloads by itself, or from one cache, are
 measured with up to 16 devices and computed above it and for the whole file,
 marked with "~". Other programs take part where they are installed: nginx and
-curl, aria2, uftp. It takes less than half an hour.`,
+curl, aria2, uftp. It takes about three quarters of an hour.`,
 		Example: `  peerload-lab bench compare --html bench.html
   peerload-lab bench compare --scenario lan --devices 16
   peerload-lab bench compare --short`,

@@ -35,7 +35,7 @@ type Scenario struct {
 }
 
 // Scenarios are those of the bench, in the order of its table. The sizes keep
-// it below half an hour.
+// it below an hour.
 func Scenarios() []Scenario {
 	const ms = time.Millisecond
 	all := []Scenario{
