@@ -35,51 +35,79 @@ func (s *rig) session(role string) string {
 	return n.Secret
 }
 
+// everyEntrance are pages that somebody sees before they have signed in; the last is what
+// a wrong password leads to.
+var everyEntrance = []string{"/sign-in", "/setup", "/setup?secret=x", "/devices?site=Kyoto", wrongPassword}
+
+const wrongPassword = "/sign-in wrong"
+
 // TestLooks loads every page in both languages, both looks and two widths: nothing is
 // refused by the policy, nothing is cut off, and axe-core finds no barrier. With
 // PEERLOAD_SHOTS it leaves a picture of each in that folder, of every combination; else
 // each pair of the three is met once.
 func TestLooks(t *testing.T) {
 	s := journey(t)
-	b := browser.Open(t, foreign.Program(t, "chromium"))
-	b.Cookie(s.url, "peerload_session", s.session("admin"))
+	chromium := foreign.Program(t, "chromium")
+	inside, outside := browser.Open(t, chromium), browser.Open(t, chromium)
+	inside.Cookie(s.url, "peerload_session", s.session("admin"))
 	shots, only := os.Getenv("PEERLOAD_SHOTS"), os.Getenv("PEERLOAD_SHOTS_OF")
+	wanted := func(path string) bool {
+		return only == "" || slices.ContainsFunc(strings.Split(only, ","),
+			func(some string) bool { return strings.HasPrefix(path, some) })
+	}
 	for _, lang := range []string{"en", "ja"} {
 		for _, look := range []string{"light", "dark"} {
-			b.Cookie(s.url, "peerload_language", lang)
-			b.Cookie(s.url, "peerload_look", look)
 			for _, px := range []int64{1280, 390} {
 				if shots == "" && (lang == "en") != ((look == "light") == (px == 1280)) {
 					continue
 				}
-				b.Width(px)
-				for _, path := range everyPage {
-					if only != "" && !slices.ContainsFunc(strings.Split(only, ","),
-						func(some string) bool { return strings.HasPrefix(path, some) }) {
-						continue
-					}
-					b.Go(s.url + s.path(path))
-					name := fmt.Sprintf("%s %s %s %d", path, lang, look, px)
-					if over := b.Overflow(); over > 0 {
-						t.Errorf("%s: %d pixels are cut off", name, over)
-					}
-					for _, text := range b.Squeezed() {
-						t.Errorf("%s: a few letters wide: %s", name, text)
-					}
-					if px == 1280 || lang == "en" {
-						for _, wrong := range b.Barriers() {
-							t.Errorf("%s: %s", name, wrong)
-						}
-					}
-					for _, wrong := range b.Told() {
-						t.Errorf("%s: %s", name, wrong)
-					}
-					if shots != "" {
-						b.Shot(filepath.Join(shots, strings.NewReplacer("/", "_", " ", "-", "?", "_").Replace(name)+".png"))
+				for b, paths := range map[*browser.Browser][]string{inside: everyPage, outside: everyEntrance} {
+					b.Cookie(s.url, "peerload_language", lang)
+					b.Cookie(s.url, "peerload_look", look)
+					b.Width(px)
+					for _, path := range slices.DeleteFunc(slices.Clone(paths), func(p string) bool { return !wanted(p) }) {
+						s.open(b, path)
+						s.looks(b, fmt.Sprintf("%s %s %s %d", path, lang, look, px), px == 1280 || lang == "en", shots)
 					}
 				}
 			}
 		}
+	}
+}
+
+// open loads a page, or what a wrong password leads to.
+func (s *rig) open(b *browser.Browser, path string) {
+	s.t.Helper()
+	if path != wrongPassword {
+		b.Go(s.url + s.path(path))
+		return
+	}
+	b.Go(s.url + "/sign-in")
+	b.Fill("name", "admin")
+	b.Fill("password", "not the password")
+	b.Follow(`//main//form//button`)
+}
+
+// looks says what is wrong with the page that a browser shows, and leaves a picture of it
+// if shots is a folder.
+func (s *rig) looks(b *browser.Browser, name string, axe bool, shots string) {
+	s.t.Helper()
+	if over := b.Overflow(); over > 0 {
+		s.t.Errorf("%s: %d pixels are cut off", name, over)
+	}
+	for _, text := range b.Squeezed() {
+		s.t.Errorf("%s: a few letters wide: %s", name, text)
+	}
+	if axe {
+		for _, wrong := range b.Barriers() {
+			s.t.Errorf("%s: %s", name, wrong)
+		}
+	}
+	for _, wrong := range b.Told() {
+		s.t.Errorf("%s: %s", name, wrong)
+	}
+	if shots != "" {
+		b.Shot(filepath.Join(shots, strings.NewReplacer("/", "_", " ", "-", "?", "_").Replace(name)+".png"))
 	}
 }
 

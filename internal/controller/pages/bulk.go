@@ -434,7 +434,7 @@ func said(v *frame.Visit, c client.DeviceChange) (all parts) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Settings.Set)) {
-		all = append(all, [2]string{name, value(v, c.Settings.Set[name])})
+		all = append(all, [2]string{name, value(v, name, c.Settings.Set[name])})
 	}
 	for _, name := range c.Settings.Unset {
 		all = append(all, [2]string{name, v.T("not set")})

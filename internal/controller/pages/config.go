@@ -34,7 +34,7 @@ func assigned(v *frame.Visit, a client.Assignment) cell {
 func setHere(v *frame.Visit, set map[string]string) table {
 	t := table{Title: v.T("Settings that are set here"), Head: []string{v.T("Setting"), v.T("Value")}}
 	for _, name := range slices.Sorted(maps.Keys(set)) {
-		t.Rows = append(t.Rows, []cell{text(name), text(value(v, set[name]))})
+		t.Rows = append(t.Rows, []cell{text(name), text(value(v, name, set[name]))})
 	}
 	return t
 }
@@ -225,7 +225,7 @@ func modelThing(v *frame.Visit) error {
 	p.Know(v.T("Devices"), cell{Text: v.T("Devices of this model"), Link: "/devices?" + query("model", m.Name)})
 	s := table{Title: v.T("Settings"), Head: []string{v.T("Setting"), v.T("Default"), v.T("Has no effect because")}}
 	for _, is := range m.Settings {
-		s.Rows = append(s.Rows, []cell{text(is.Name), text(value(v, is.Default)), text(is.Lacking)})
+		s.Rows = append(s.Rows, []cell{text(is.Name), text(value(v, is.Name, is.Default)), text(is.Lacking)})
 	}
 	p.Tables = append(p.Tables, s)
 	return v.Show("thing", p)

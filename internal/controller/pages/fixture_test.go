@@ -125,7 +125,7 @@ func (s *rig) reports(text func() string) {
 		Output: "no space left " + text()}
 	final := report.Final{File: load, Load: load, Source: report.SourcePeer, Role: report.RoleLeaf, Parent: "10.1.0.2",
 		BytesFromPeers: 9_000_000, BytesFromOrigin: 1000, BytesToPeers: 3_000_000, ElapsedS: 12.5,
-		Fallbacks: []report.Fallback{{AtS: 3, From: "10.1.0.9" + text(), Reason: "slow-parent"}}}
+		Fallbacks: []report.Fallback{{AtS: 3, From: "10.1.0.9" + text(), Reason: "parent-slow"}}}
 	for i, r := range []report.Device{
 		{State: report.StateIdle, Active: load, Files: []report.Final{final}},
 		{State: report.StateDownloading, Active: "edge-1.0", Wanted: load, Percent: 43, Role: report.RoleRoot,

@@ -102,7 +102,8 @@ type fleetPage struct {
 }
 
 // filterNames are the parameters of the address that find devices.
-var filterNames = []string{"text", "model", "site", "profile", "state", "active", "failed", "silent"}
+var filterNames = []string{"text", "model", "site", "profile", "state", "active", "no_profile", "origin", "load",
+	"release", "failed", "silent"}
 
 // deviceQuery is what the API is asked for.
 func deviceQuery(v *frame.Visit) url.Values {
@@ -219,7 +220,7 @@ func (p fleetPage) Export(format string) string {
 // Orderable reports whether an order can be sent to all that match.
 func (p fleetPage) Orderable() bool {
 	return !slices.ContainsFunc(p.Filters, func(f frame.Field) bool {
-		return (f.Name == "failed" || f.Name == "silent") && f.Value != ""
+		return f.Value != "" && (f.Name == "silent" || slices.Contains(unordered, f.Name))
 	})
 }
 
@@ -277,6 +278,14 @@ func fleetFilters(v *frame.Visit) ([]frame.Field, error) {
 	if err != nil {
 		return nil, err
 	}
+	assigned, releases, err := frame.SoftwareOptions(v)
+	if err != nil {
+		return nil, err
+	}
+	registered := slices.Clone(some)
+	for _, r := range []string{"administrator", "auto-registered", "enrolled"} {
+		registered = append(registered, frame.Option{Value: r, Label: v.T("registration " + r)})
+	}
 	yes := slices.Concat(some, []frame.Option{{Value: "true", Label: v.T("only those")}})
 	return []frame.Field{
 		{Name: "text", Label: v.T("Name or description"), Kind: "search", Value: v.Query("text")},
@@ -286,6 +295,12 @@ func fleetFilters(v *frame.Visit) ([]frame.Field, error) {
 			Options: slices.Concat(some, profiles)},
 		{Name: "state", Label: v.T("State"), Kind: "select", Value: v.Query("state"), Options: states},
 		{Name: "active", Label: v.T("Active load"), Kind: "select", Value: v.Query("active"), Options: loads},
+		{Name: "no_profile", Label: v.T("Without a profile"), Kind: "select", Value: v.Query("no_profile"), Options: yes},
+		{Name: "origin", Label: v.T("Known by"), Kind: "select", Value: v.Query("origin"), Options: registered},
+		{Name: "load", Label: v.T("Load assigned to the device itself"), Kind: "select", Value: v.Query("load"),
+			Options: slices.Concat(some, assigned)},
+		{Name: "release", Label: v.T("Release assigned to the device itself"), Kind: "select", Value: v.Query("release"),
+			Options: slices.Concat(some, releases)},
 		{Name: "failed", Label: v.T("Failed"), Kind: "select", Value: v.Query("failed"), Options: yes},
 		{Name: "silent", Label: v.T("Silent for an hour"), Kind: "select", Value: v.Query("silent"), Options: yes},
 	}, nil

@@ -73,19 +73,19 @@ func TestFirstRollout(t *testing.T) {
 	browser.Run(b, chromedp.SetUploadFiles(`[name="file"]`, []string{file(t, "app.bin", "firmware")}))
 	b.Follow(button("Sign and publish it"))
 	b.See("It is signed and published", "app.bin")
-	b.Follow(`//nav//a[.="Overview"]`)
+	b.Follow(`//header/nav//a[.="Overview"]`)
 	b.Follow(linkTo("Turn peer sharing on"))
 	b.Follow(linkTo("Settings"))
 	b.Choose("peer-sharing", "on")
 	b.Follow(button("Show what it touches"))
 	b.See("This touches no device.")
 	b.Follow(button("Make this change"))
-	b.Follow(`//nav//a[.="Overview"]`)
+	b.Follow(`//header/nav//a[.="Overview"]`)
 	b.Follow(linkTo("Make sites"))
 	b.Follow(linkTo("New site"))
 	b.Fill("name", "Kyoto")
 	b.Follow(button("Make the site"))
-	b.Follow(`//nav//a[.="Overview"]`)
+	b.Follow(`//header/nav//a[.="Overview"]`)
 	b.Follow(linkTo("add one device"))
 	b.Fill("name", "00:00:00:00:00:01")
 	b.Choose("model", "linux-amd64")
@@ -238,10 +238,16 @@ func TestSessionEnds(t *testing.T) {
 	}
 	b.Follow(button("Save"))
 	b.See("what you typed is kept")
+	if wrong := b.Barriers(); len(wrong) > 0 {
+		t.Errorf("signing in again: %s", wrong)
+	}
 	b.Fill("name", "operator")
 	b.Fill("password", password)
 	b.Follow(button("Sign in"))
 	b.See("You are signed in again")
+	if wrong := b.Barriers(); len(wrong) > 0 {
+		t.Errorf("sending again: %s", wrong)
+	}
 	b.Follow(button("Send what I typed"))
 	b.See("Saved.", `Reception "2" & <lounge>`)
 	if d := must(s.api.Devices.Get(t.Context(), "SEP000000000001")); d.Description != `Reception "2" & <lounge>` {

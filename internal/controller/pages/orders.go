@@ -15,6 +15,9 @@ import (
 var orderKinds = []string{"check-in", "retry", "forget-failure", "update-settings", "restart", "reset-together",
 	"collect-log"}
 
+// unordered are parameters of the list of devices by which no order finds them.
+var unordered = []string{"failed", "silent_s", "no_profile", "origin", "load", "release"}
+
 // orderToAll is where an order to all devices begins.
 const orderToAll = "/orders/new?all=yes"
 
@@ -101,9 +104,9 @@ func newOrder(v *frame.Visit) error {
 	if v.R.Method == http.MethodPost {
 		q = v.R.PostForm
 	}
-	if q.Get("failed") != "" || q.Get("silent_s") != "" {
+	if slices.ContainsFunc(unordered, q.Has) {
 		return &client.Error{Status: http.StatusUnprocessableEntity, Kind: client.Invalid,
-			Detail: "an order cannot be sent to devices by failure or silence: select them one by one"}
+			Detail: "an order cannot be sent to devices by these conditions: select them one by one"}
 	}
 	o := client.OrderRequest{Kind: "check-in", Devices: q["device"], Site: q.Get("site"), Model: q.Get("model"),
 		Profile: q.Get("profile"), State: q.Get("state"), Active: q.Get("active"), Text: q.Get("text"),
@@ -130,6 +133,8 @@ func newOrder(v *frame.Visit) error {
 	}
 	f.Fields = []frame.Field{{Name: "kind", Label: v.T("What they are to do"), Kind: "select", Options: kinds,
 		Value: "check-in"}, {Name: "life", Label: v.T("Holds for so many minutes"), Kind: "number", Value: "60"},
+		{Name: "at", Label: v.T("At the moment (UTC)"), Kind: "datetime-local",
+			Help: v.T("Of the restart at one moment. Empty: in half a minute.")},
 		{Name: "lines", Label: v.T("Lines of the log"), Kind: "number", Value: "200", Help: v.T("Of the order for the log.")}}
 	page := struct {
 		frame.Form
@@ -167,6 +172,11 @@ func sendOrder(v *frame.Visit, o client.OrderRequest, f frame.Form) error {
 		return v.Again(f, frame.WrongField("life", v.T("Write a number of minutes, a week at most.")))
 	}
 	o.LifeS = life * int64(time.Minute/time.Second)
+	if o.Kind == "reset-together" && v.Form("at") != "" {
+		if o.At, ok = frame.Moment(v.Form("at")); !ok {
+			return v.Again(f, frame.WrongField("at", v.T("Write a date and a time.")))
+		}
+	}
 	if o.Kind == "collect-log" {
 		lines, ok := frame.Int(v.Form("lines"))
 		if !ok || lines < 1 || lines > 1000 {

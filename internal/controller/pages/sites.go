@@ -75,7 +75,7 @@ func siteThing(v *frame.Visit) error {
 	}
 	p.Know(v.T("Bytes a second from the controller at most"), text(rateText(s.Limits.Rate)))
 	if c := s.Counts; c != nil {
-		p.Know(v.T("Devices"), text(v.T("%d: %d run their load, %d are on the way, %d have failed, %d are silent", c.Devices,
+		p.Know(v.T("Devices"), text(v.T("%d; run their load: %d, on the way: %d, failed: %d, silent: %d", c.Devices,
 			c.Done, c.Running, c.Failed, c.Silent)))
 		p.Know(v.T("Over its line"), text(frame.Bytes(c.WANBytes)))
 		p.Know(v.T("Saved"), text(frame.Bytes(c.SavedBytes)))

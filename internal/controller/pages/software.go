@@ -171,7 +171,11 @@ func newLoad(v *frame.Visit) error {
 			Help: v.T("For example ringtones.")})
 	} else {
 		f.Fields = append(f.Fields, frame.Field{Name: "from", Label: v.T("May be installed from"),
-			Help: v.T("Versions that lead to it; * stands for any text. Empty: from any.")})
+			Help: v.T("Versions that lead to it; * stands for any text. Empty: from any.")},
+			frame.Field{Name: "replace", Label: v.T("If a load of this name is assigned in another version"), Kind: "select",
+				Rare: true, Options: []frame.Option{{Value: "", Label: v.T("refuse this one")},
+					{Value: "true", Label: v.T("publish this one in its place")}},
+				Help: v.T("Devices that run the other version keep it.")})
 	}
 	f.Fields = append(f.Fields, frame.Field{Name: "file", Label: v.T("Files"), Kind: "file", Many: true, Required: true,
 		Help: v.T("In the order in which devices fetch them.")})

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/peerload/peerload/client"
 )
@@ -55,6 +56,13 @@ func TestOrderPages(t *testing.T) {
 	b.post("/orders/new", "kind", "retry", "life", "5").want(t, 422, "no device is selected")
 	b.get("/orders/new?all=yes").want(t, 200, "This touches 12 devices", `name="all" value="yes"`)
 	b.get("/orders/new?all=yes&site=Kyoto").want(t, 422)
+	b.get("/orders/new?site=Kyoto&no_profile=true").want(t, 422, "one by one")
+	b.get("/orders/new?device=SEP000000000001")
+	at := time.Now().UTC().Add(time.Hour).Truncate(time.Minute)
+	b.post("/orders/new", "device", "SEP000000000001", "kind", "reset-together", "life", "90", "at", "soon").want(t, 422,
+		"Write a date and a time")
+	b.post("/orders/new", "device", "SEP000000000001", "kind", "reset-together", "life", "90", "at",
+		at.Format("2006-01-02T15:04")).want(t, 200, "At the moment", at.Format("2006-01-02 15:04"))
 	// What the list of devices leads to is about those that it shows.
 	links := regexp.MustCompile(`href="(/(?:orders/new|devices/export)\?[^"]*)"`)
 	for from, want := range map[string]string{"/devices?site=Kyoto&model=linux-amd64": "6", "/devices": "12"} {
