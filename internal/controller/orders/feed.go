@@ -250,6 +250,17 @@ func (s *Service) Feed(ctx context.Context, a domain.Actor, h order.Hello, send 
 	defer s.wait.leave(a.Name, f)
 	end := time.NewTimer(min(FeedLife, time.Duration(max(0, min(h.Wait, 1<<20)))*time.Second))
 	defer end.Stop()
+	err = f.serve(ctx, a, h, followers, identity, end.C)
+	if ctx.Err() != nil {
+		return nil // another feed took its place, or the device is gone: whatever that cut short
+	}
+	return err
+}
+
+// serve sends all that there is to be sent, until ctx or the feed ends.
+func (f *feed) serve(ctx context.Context, a domain.Actor, h order.Hello, followers []mandated, identity string,
+	end <-chan time.Time) error {
+	s := f.service
 	if err := f.beat(); err != nil {
 		return err
 	}
@@ -265,7 +276,7 @@ func (s *Service) Feed(ctx context.Context, a domain.Actor, h order.Hello, send 
 	if err := f.changed(ctx); err != nil {
 		return err
 	}
-	return f.follow(ctx, a.Name, identity, end.C)
+	return f.follow(ctx, a.Name, identity, end)
 }
 
 // follow sends what comes, until ctx or the feed ends.
