@@ -85,7 +85,7 @@ alone="$alone|controller/(bulk/table|diff|rollout|stepping|window)))\$"
 alone="$alone|/internal/controller/store/sqlite$"
 # These have few goroutines and long walks over a database that is pure Go: all
 # of their tests run without the race detector, and the short ones with it.
-walks='/internal/controller/(bulk|domain|services)$'
+walks='/internal/controller/(api|bulk|domain|filesets|orders|repository|rollouts|services)$'
 # Whole processes run without it, and the commands and pages of a whole controller:
 # what they race over is tested in their packages.
 processes='/(cmd/peerload-server|e2e|e2e/cluster|internal/controller/pages|internal/lab/(bench|idle|story|updaters))$'
