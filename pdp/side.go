@@ -268,7 +268,7 @@ func (s *side) epochSaid(epoch uint64) bool {
 	}
 	r := m.el.Root()
 	if m.held.EpochSure() || r != nil && r.Claim.Epoch != 0 && r.Claim.Epoch != epoch {
-		s.untrue(wire.ReasonWrongEpoch)
+		s.fail(wire.ReasonWrongEpoch)
 		return false
 	}
 	if m.held.Count() > 0 {
