@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/note"
+	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -279,15 +280,14 @@ func TestReviewGivesWayOnce(t *testing.T) {
 }
 
 // placedBelow gives the machine a place of its root, peer 1, below a peer at an address,
-// and welcomes it there as device as, with a size. It returns the link, 0 if the machine
-// does not want a place.
-func placedBelow(m *Machine, i, as int, size int64) Link {
+// and welcomes it there. It returns the link, 0 if the machine does not want a place.
+func placedBelow(m *Machine, i int, welcome *wire.Welcome) Link {
 	out := m.Step(m.now, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1), TCPPort: wire.Port},
 		Msg: &wire.Place{Parent: peer(i), Addr: addr(i), Depth: 1}}, nil)
 	for _, a := range out {
 		if d, is := a.(Dial); is {
 			m.Step(m.now, Opened{Link: d.Link}, nil)
-			m.Step(m.now, Framed{Link: d.Link, Frame: &wire.Welcome{From: peer(as), Size: size}}, nil)
+			m.Step(m.now, Framed{Link: d.Link, Frame: welcome}, nil)
 			return d.Link
 		}
 	}
@@ -318,7 +318,7 @@ func TestRootThatContradictsItself(t *testing.T) {
 			if m.el.Distrusted(m.now, addr(1).Addr()) {
 				t.Errorf("%s: distrusted after %d times", c.name, i)
 			}
-			if link = placedBelow(m, c.from, c.as, c.size); link == 0 {
+			if link = placedBelow(m, c.from, &wire.Welcome{From: peer(c.as), Size: c.size}); link == 0 {
 				t.Fatalf("%s: does not ask for a place", c.name)
 			}
 			if c.served {
@@ -334,6 +334,24 @@ func TestRootThatContradictsItself(t *testing.T) {
 		if m.held.Size() != 1<<20 {
 			t.Errorf("%s: %d bytes", c.name, m.held.Size())
 		}
+	}
+}
+
+// TestRootStartsOver: an honest root gets another epoch where its server tells no tags and
+// its download starts over, and its claims of before are still under way. It is not
+// distrusted for that, however often a link tells the new epoch.
+func TestRootStartsOver(t *testing.T) {
+	m := newMachine(File{Size: load.UnknownSize}, 1) // without a key: so epochs count
+	link := attach(t, m)
+	m.Step(m.now+1, claimed(1, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20, Epoch: 5}), nil)
+	m.Step(time.Second, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+	for i := range m.cfg.Transfer.FailedPeers {
+		if placedBelow(m, 1, &wire.Welcome{From: peer(1), Size: 1 << 20, Epoch: 6}) == 0 {
+			t.Fatalf("does not ask for a place after %d links", i)
+		}
+	}
+	if m.el.Distrusted(m.now, addr(1).Addr()) {
+		t.Error("distrusted")
 	}
 }
 
@@ -362,7 +380,7 @@ func TestServerAgainstTheRoot(t *testing.T) {
 	link := attach(t, m)
 	for range m.cfg.Transfer.FailedPeers {
 		m.Step(m.now, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
-		link = placedBelow(m, 1, 1, 1<<20)
+		link = placedBelow(m, 1, &wire.Welcome{From: peer(1), Size: 1 << 20})
 	}
 	m.Step(m.now, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
 	asked := false
