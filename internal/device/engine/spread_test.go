@@ -22,6 +22,7 @@ import (
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/pieces"
+	"github.com/peerload/peerload/internal/testkit/oneconn"
 	"github.com/peerload/peerload/internal/testkit/parallel"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
@@ -373,33 +374,6 @@ func TestSpreadOverServers(t *testing.T) {
 	}
 }
 
-// oneAtATime serves one connection at a time: a second waits until the first is closed.
-type oneAtATime struct {
-	net.Listener
-	turn chan struct{}
-}
-
-func (l *oneAtATime) Accept() (net.Conn, error) {
-	l.turn <- struct{}{}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.turn
-		return nil, err
-	}
-	return &lone{Conn: c, leave: sync.OnceFunc(func() { <-l.turn })}, nil
-}
-
-type lone struct {
-	net.Conn
-	leave func()
-}
-
-// Close implements net.Conn.
-func (c *lone) Close() error {
-	c.leave()
-	return c.Conn.Close()
-}
-
 // TestSpreadOneAtATime: a server that takes one connection at a time sends all.
 func TestSpreadOneAtATime(t *testing.T) {
 	content := random(4<<20, 1)
@@ -407,7 +381,7 @@ func TestSpreadOneAtATime(t *testing.T) {
 		w.Header().Set("ETag", `"one"`)
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 	}))
-	s.Listener = &oneAtATime{s.Listener, make(chan struct{}, 1)}
+	s.Listener = oneconn.New(s.Listener)
 	s.Start()
 	defer s.Close()
 	got, err := fetchFrom(t, wide(t, 16), content, byDigest, s.URL)

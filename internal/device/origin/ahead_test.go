@@ -5,11 +5,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/peerload/peerload/internal/testkit/oneconn"
 )
 
 // TestHandshakeUnderWay: a request takes the connection whose handshake began before
@@ -65,40 +66,13 @@ func TestHandshakeUnderWay(t *testing.T) {
 	}
 }
 
-// oneAtATime accepts a connection once the one before is closed.
-type oneAtATime struct {
-	net.Listener
-	turn chan struct{}
-}
-
-func (l *oneAtATime) Accept() (net.Conn, error) {
-	l.turn <- struct{}{}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.turn
-		return nil, err
-	}
-	return &turn{Conn: c, end: sync.OnceFunc(func() { <-l.turn })}, nil
-}
-
-type turn struct {
-	net.Conn
-	end func()
-}
-
-// Close implements net.Conn.
-func (c *turn) Close() error {
-	c.end()
-	return c.Conn.Close()
-}
-
 // TestAheadGivesWay: a connection that was made ahead, and that a server with one
 // connection at a time has taken, keeps no request over another one waiting.
 func TestAheadGivesWay(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte("firmware"))
 	}))
-	s.Listener = &oneAtATime{s.Listener, make(chan struct{}, 1)}
+	s.Listener = oneconn.New(s.Listener)
 	s.Start()
 	defer s.Close()
 	m := newMux(t, Config{StallTimeout: time.Minute})
