@@ -88,9 +88,11 @@ alone="$alone|/internal/controller/store/sqlite$"
 walks='/internal/controller/(api|bulk|domain|filesets|orders|repository|rollouts|services)$'
 # Whole processes run without it, and the commands and pages of a whole controller:
 # what they race over is tested in their packages.
-processes='/(cmd/peerload-server|e2e|e2e/cluster|internal/controller/pages|internal/lab/(bench|idle|story|updaters))$'
+processes='/(cmd/peerload-server|e2e/cluster|internal/controller/pages|internal/lab/(bench|idle|story|updaters))$'
+# The devices of these have to hear each other in time: nothing runs beside them.
+sites='/e2e$'
 # These compile programs for other processors, which takes minutes where the build
-# cache is empty: nothing that has to hear its neighbours in time runs beside them.
+# cache is empty.
 compilers='/internal/(programs|release)$'
 
 # All packages, also when one of them fails.
@@ -98,9 +100,10 @@ tests() {
 	local failed=
 	go test -timeout 15m $(go list ./... | grep -E "$alone|$walks") || failed=1
 	# Many of these wait more than they compute: so more of them at a time.
-	go test -race -timeout 15m -p 4 $(go list ./... | grep -vE "$alone|$walks" | grep -vE "$processes|$compilers") || failed=1
+	go test -race -timeout 15m -p 4 $(go list ./... | grep -vE "$alone|$walks" | grep -vE "$processes|$sites|$compilers") || failed=1
 	go test -race -short -timeout 15m $(go list ./... | grep -E "$walks") || failed=1
 	go test -timeout 15m $(go list ./... | grep -E "$compilers") || failed=1
+	go test -timeout 15m $(go list ./... | grep -E "$sites") || failed=1
 	go test -timeout 15m -p 4 $(go list ./... | grep -E "$processes") || failed=1
 	[ -z "$failed" ]
 }
