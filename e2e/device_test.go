@@ -34,6 +34,35 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
+	sites.enter(t)
+	return waitingSite(t)
+}
+
+// crowd bounds how many sites work at a time: devices that get no processor for a
+// while do not hear each other in time, and then there are two roots, rightly.
+type crowd struct {
+	places chan struct{}
+	in     sync.Map // *testing.T: whether it has a place
+}
+
+var sites = crowd{places: make(chan struct{}, 5)}
+
+// enter waits for a place, which the test has until it ends, for all of its sites.
+func (c *crowd) enter(t *testing.T) {
+	if _, has := c.in.LoadOrStore(t, true); has {
+		return
+	}
+	c.places <- struct{}{}
+	t.Cleanup(func() {
+		c.in.Delete(t)
+		<-c.places
+	})
+}
+
+// waitingSite is a site whose devices do nothing for most of the time: it takes no
+// place from the others.
+func waitingSite(t *testing.T) *site {
+	t.Helper()
 	if err := sources(); err != nil {
 		t.Fatal(err)
 	}

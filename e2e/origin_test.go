@@ -162,6 +162,14 @@ func drip(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// site is where the devices are to meet it.
+func (f fault) site(t *testing.T) *site {
+	if f.slow {
+		return waitingSite(t)
+	}
+	return newSite(t)
+}
+
 // TestFaultyOrigin runs each fault with one device and with six.
 func TestFaultyOrigin(t *testing.T) {
 	t.Parallel()
@@ -174,7 +182,7 @@ func TestFaultyOrigin(t *testing.T) {
 				}
 				srv := newServer(t, faultBody)
 				srv.set(func(s *server) { s.fault, s.rate = f.wrong, 8*mib })
-				s := newSite(t)
+				s := f.site(t)
 				srv.awaitMeeting(s, n)
 				args := []string{srv.url(), "--sha256", shaOf(faultBody)}
 				switch {

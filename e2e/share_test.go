@@ -240,7 +240,6 @@ func TestUnsigned(t *testing.T) {
 
 // TestForty devices share one download.
 func TestForty(t *testing.T) {
-	t.Parallel()
 	long(t)
 	if raceEnabled {
 		t.Skip("too many processes for this machine")

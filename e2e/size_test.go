@@ -153,7 +153,7 @@ func TestFalseSize(t *testing.T) {
 					if how == "--sha256" {
 						args = append(args, shaOf(c.body))
 					}
-					s := newSite(t)
+					s := waitingSite(t) // for the end of a file that never comes
 					ds := s.start(n, args...)
 					for _, d := range ds {
 						d.wait(0)
