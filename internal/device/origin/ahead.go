@@ -115,7 +115,7 @@ func (a *ahead) more(ctx context.Context, u *url.URL, n int) {
 	}
 	key := connectionKey(u)
 	h, idle := a.state(key)
-	n = min(n, mostIdle) - idle
+	n = min(n, mostIdle) - max(0, idle-1) // the request itself takes one that waits
 	if h == nil {
 		a.makeMore(ctx, u, n)
 		return

@@ -120,9 +120,10 @@ func TestAhead(t *testing.T) {
 		want int32
 	}{{"near", time.Millisecond, 1}, {"far", far, 4}} {
 		t.Run(c.name, func(t *testing.T) {
-			var opened atomic.Int32
+			var opened, asked atomic.Int32
 			all := make(chan struct{})
 			s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked.Add(1)
 				if c.want > 1 {
 					<-all // the answer takes as long as the others
 				}
@@ -148,6 +149,9 @@ func TestAhead(t *testing.T) {
 			b.Close()
 			if n := opened.Load(); n != c.want {
 				t.Errorf("%d connections", n)
+			}
+			if n := asked.Load(); n != 1 {
+				t.Errorf("%d requests: the others were not made ahead", n)
 			}
 		})
 	}
