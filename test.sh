@@ -44,6 +44,9 @@ if [ -n "$missing" ]; then
 	.ci/foreign.sh
 fi
 export PEERLOAD_FOREIGN=1
+# No path of this folder in what is compiled: so another clone need not compile it
+# all again.
+export GOFLAGS="${GOFLAGS:-} -trimpath"
 
 # Each step with its seconds and its result, for the table at the end, which is also
 # printed when the run is ended early.
