@@ -146,8 +146,8 @@ type RolloutCounts struct {
 	Standings
 	// Opened is when it opened; zero if it has not.
 	Opened time.Time `json:"opened,omitzero"`
-	// Forgiven are failures that somebody has seen and resumed after.
-	Forgiven int `json:"forgiven,omitempty"`
+	// Acknowledged are failures that somebody has seen and resumed after.
+	Acknowledged int `json:"forgiven,omitempty"`
 }
 
 // RolloutChecked is the last answer of the external check.

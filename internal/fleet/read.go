@@ -159,7 +159,7 @@ func (f *fleet) rollout(ctx context.Context) error {
 }
 
 func (f *fleet) order(ctx context.Context, id string, v rollouts.Verb) error {
-	_, err := f.Rollouts.Order(ctx, f.admin, id, v, rollouts.Order{}, 0, false)
+	_, err := f.Rollouts.Order(ctx, f.admin, id, v, rollouts.Instruction{}, 0, false)
 	return err
 }
 

@@ -215,6 +215,9 @@ func schemaName(t reflect.Type, hint string) string {
 	case reflect.TypeFor[order.Line]().PkgPath(), reflect.TypeFor[orders.Sent]().PkgPath():
 		return "Order" + name
 	case reflect.TypeFor[rollout.Row]().PkgPath(), reflect.TypeFor[rollouts.View]().PkgPath():
+		if name == "Instruction" {
+			name = "Order" // as it was called when clients were generated
+		}
 		return "Rollout" + name
 	}
 	return name

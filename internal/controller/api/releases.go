@@ -184,13 +184,13 @@ func (s *Server) rolloutOrder(v rollouts.Verb) {
 		RolloutPath
 		Match
 		DryRun bool `query:"dry_run" doc:"change nothing, and say what would be touched"`
-		Body   *rollouts.Order
+		Body   *rollouts.Instruction
 	}) (*versioned[rollouts.Done], error) {
 		asked, err := in.version()
 		if err != nil {
 			return nil, err
 		}
-		order := rollouts.Order{}
+		order := rollouts.Instruction{}
 		if in.Body != nil {
 			order = *in.Body
 		}

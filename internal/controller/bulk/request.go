@@ -113,8 +113,8 @@ func clean(text string) string {
 
 // rows are what a request orders, in a state of the database. Those that cannot be
 // read are refused already.
-func (r Request) rows(ctx context.Context, desk *domain.Desk) ([]domain.JobRow, error) {
-	base, err := r.base(ctx, desk.Tx())
+func (r Request) rows(ctx context.Context, batch *domain.Batch) ([]domain.JobRow, error) {
+	base, err := r.base(ctx, batch.Tx())
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (r Request) rows(ctx context.Context, desk *domain.Desk) ([]domain.JobRow, 
 	case (r.Table != nil) == (r.Query != nil):
 		return nil, invalid("a job has a table, or a query")
 	case r.Query != nil:
-		return r.Query.rows(ctx, desk, base)
+		return r.Query.rows(ctx, batch, base)
 	}
 	t, err := table.Read(r.Table)
 	if err != nil {
@@ -256,13 +256,13 @@ func says(c domain.DeviceChange) bool {
 }
 
 // rows are those of the devices that a query finds now.
-func (q Query) rows(ctx context.Context, desk *domain.Desk, change domain.DeviceChange) ([]domain.JobRow, error) {
+func (q Query) rows(ctx context.Context, batch *domain.Batch, change domain.DeviceChange) ([]domain.JobRow, error) {
 	if !says(change) {
 		return nil, invalid("a query needs something to set: choose some of %s",
 			strings.Join(table.Columns()[1:], ", "))
 	}
 	var rows []domain.JobRow
-	err := q.each(ctx, desk, func(d domain.Device) error {
+	err := q.each(ctx, batch, func(d domain.Device) error {
 		if len(rows) == table.MaxRows {
 			return invalid("the query finds more than %d devices: narrow it", table.MaxRows)
 		}
@@ -276,12 +276,12 @@ func (q Query) rows(ctx context.Context, desk *domain.Desk, change domain.Device
 }
 
 // each calls fn for the devices of a query, by name.
-func (q Query) each(ctx context.Context, desk *domain.Desk, fn func(domain.Device) error) error {
-	f, err := desk.Filter(ctx, domain.DeviceFilter{Text: q.Text, Model: q.Model, Profile: q.Profile, Site: q.Site})
+func (q Query) each(ctx context.Context, batch *domain.Batch, fn func(domain.Device) error) error {
+	f, err := batch.Filter(ctx, domain.DeviceFilter{Text: q.Text, Model: q.Model, Profile: q.Profile, Site: q.Site})
 	if err != nil {
 		return err
 	}
-	for d, err := range domain.Each(ctx, desk.Tx().Devices(), f) {
+	for d, err := range domain.Each(ctx, batch.Tx().Devices(), f) {
 		if err != nil {
 			return err
 		}

@@ -159,7 +159,7 @@ func (s *Service) check(ctx context.Context, j domain.Job) (more bool, err error
 	var lost error
 	err = s.view(ctx, func(tx domain.Tx) error {
 		bad = nil
-		desk, err := s.cfg.Controller.DeskAgain(ctx, tx, j.By)
+		batch, err := s.cfg.Controller.ResumeBatch(ctx, tx, j.By)
 		if err != nil {
 			lost = err
 			return nil
@@ -169,7 +169,7 @@ func (s *Service) check(ctx context.Context, j domain.Job) (more bool, err error
 			if err != nil {
 				return err
 			}
-			if _, _, err := judged(ctx, desk, desk.Allow, step.Rows, j.JobOptions); err != nil {
+			if _, _, err := judged(ctx, batch, batch.Allow, step.Rows, j.JobOptions); err != nil {
 				return err
 			}
 			if forget(step.Rows) {
@@ -219,7 +219,7 @@ func forget(rows []domain.JobRow) (bad bool) {
 
 // write writes the rows of the next step.
 func (s *Service) write(ctx context.Context, tx domain.Tx, j *domain.Job) error {
-	desk, err := s.cfg.Controller.DeskAgain(ctx, tx, j.By)
+	batch, err := s.cfg.Controller.ResumeBatch(ctx, tx, j.By)
 	if err != nil {
 		if own(err) {
 			giveUp(j, problem(err))
@@ -231,7 +231,7 @@ func (s *Service) write(ctx context.Context, tx domain.Tx, j *domain.Job) error 
 	if err != nil {
 		return err
 	}
-	judged, of, err := verdicts(ctx, desk, step.Rows, j.JobOptions)
+	judged, of, err := verdicts(ctx, batch, step.Rows, j.JobOptions)
 	if err != nil {
 		return err
 	}
@@ -241,7 +241,7 @@ func (s *Service) write(ctx context.Context, tx domain.Tx, j *domain.Job) error 
 			return nil
 		}
 	}
-	if err := desk.Write(ctx, j.ID, judged); err != nil {
+	if err := batch.Write(ctx, j.ID, judged); err != nil {
 		return err
 	}
 	for n, i := range of {

@@ -67,7 +67,7 @@ func New(cfg Config) (*Service, error) {
 	return &Service{cfg, make(chan struct{}, 1)}, nil
 }
 
-// itself is who keeps jobs. What they do to devices, their makers do, at a desk.
+// itself is who keeps jobs. What they do to devices, their makers do, at a batch.
 var itself = domain.Actor{Kind: domain.ActorSystem, Name: "bulk jobs", From: "local", Role: domain.RoleAdmin}
 
 func (s *Service) view(ctx context.Context, fn func(domain.Tx) error) error {
@@ -94,17 +94,17 @@ func (s *Service) Plan(ctx context.Context, a domain.Actor, r Request) (p Plan, 
 		return p, err
 	}
 	err = s.view(ctx, func(tx domain.Tx) error {
-		desk, err := s.cfg.Controller.Desk(ctx, tx, a)
+		batch, err := s.cfg.Controller.Batch(ctx, tx, a)
 		if err != nil {
 			return err
 		}
 		p = Plan{Name: r.name()}
-		if p.Rows, err = r.rows(ctx, desk); err != nil {
+		if p.Rows, err = r.rows(ctx, batch); err != nil {
 			return err
 		}
 		p.Shown = shownOf(p.Rows)
 		for part := range slices.Chunk(p.Rows, stepRows) {
-			if _, _, err := verdicts(ctx, desk, part, r.JobOptions); err != nil {
+			if _, _, err := verdicts(ctx, batch, part, r.JobOptions); err != nil {
 				return err
 			}
 		}
@@ -129,11 +129,11 @@ func (s *Service) Create(ctx context.Context, a domain.Actor, r Request) (j doma
 			r.At.UTC().Format(time.RFC3339))
 	}
 	err = s.update(ctx, func(tx domain.Tx) error {
-		desk, err := s.cfg.Controller.Desk(ctx, tx, a)
+		batch, err := s.cfg.Controller.Batch(ctx, tx, a)
 		if err != nil {
 			return err
 		}
-		rows, err := r.rows(ctx, desk)
+		rows, err := r.rows(ctx, batch)
 		if err == nil {
 			err = r.asShown(rows)
 		}
@@ -141,12 +141,12 @@ func (s *Service) Create(ctx context.Context, a domain.Actor, r Request) (j doma
 			return err
 		}
 		j = domain.Job{Meta: domain.Meta{Created: now, Changed: now}, Name: r.name(), State: domain.JobWaiting,
-			At: r.At.UTC().Truncate(time.Microsecond), By: desk.By(), JobOptions: r.JobOptions}
+			At: r.At.UTC().Truncate(time.Microsecond), By: batch.By(), JobOptions: r.JobOptions}
 		j.Counts.Rows = len(rows)
-		if j.Sites, err = sitesOf(ctx, desk.Tx(), rows); err != nil {
+		if j.Sites, err = sitesOf(ctx, batch.Tx(), rows); err != nil {
 			return err
 		}
-		if j.ID, err = desk.Note(ctx, "bulk.run", fmt.Sprintf("bulk job of %d rows: %s", len(rows), j.Name)); err != nil {
+		if j.ID, err = batch.Note(ctx, "bulk.run", fmt.Sprintf("bulk job of %d rows: %s", len(rows), j.Name)); err != nil {
 			return err
 		}
 		var steps []domain.JobStep
@@ -351,12 +351,12 @@ func (s *Service) Export(ctx context.Context, a domain.Actor, q Query) (t *table
 		return nil, err
 	}
 	err = s.view(ctx, func(tx domain.Tx) error {
-		desk, err := s.cfg.Controller.Desk(ctx, tx, a)
+		batch, err := s.cfg.Controller.Batch(ctx, tx, a)
 		if err != nil {
 			return err
 		}
 		t = &table.Table{Columns: table.Columns()}
-		return q.each(ctx, desk, func(d domain.Device) error {
+		return q.each(ctx, batch, func(d domain.Device) error {
 			if len(t.Rows) == table.MaxRows {
 				return invalid("the query finds more than %d devices: narrow it", table.MaxRows)
 			}

@@ -36,7 +36,7 @@ func (s *Service) PutTemplate(ctx context.Context, a domain.Actor, name, note st
 		return t, invalid("%w", err)
 	}
 	err = s.update(ctx, func(tx domain.Tx) error {
-		desk, err := s.cfg.Controller.Desk(ctx, tx, a)
+		batch, err := s.cfg.Controller.Batch(ctx, tx, a)
 		if err != nil {
 			return err
 		}
@@ -50,10 +50,10 @@ func (s *Service) PutTemplate(ctx context.Context, a domain.Actor, name, note st
 		if t.Created.IsZero() {
 			t.Created = t.Changed
 		}
-		if _, err := desk.Note(ctx, "template.put", "template "+name); err != nil {
+		if _, err := batch.Note(ctx, "template.put", "template "+name); err != nil {
 			return err
 		}
-		return desk.Tx().Templates().Put(ctx, &t)
+		return batch.Tx().Templates().Put(ctx, &t)
 	})
 	return t, err
 }
@@ -64,16 +64,16 @@ func (s *Service) DeleteTemplate(ctx context.Context, a domain.Actor, name strin
 		return err
 	}
 	return s.update(ctx, func(tx domain.Tx) error {
-		desk, err := s.cfg.Controller.Desk(ctx, tx, a)
+		batch, err := s.cfg.Controller.Batch(ctx, tx, a)
 		if err != nil {
 			return err
 		}
-		if err := desk.Tx().Templates().Delete(ctx, name, 0); errors.Is(err, domain.ErrNotFound) {
+		if err := batch.Tx().Templates().Delete(ctx, name, 0); errors.Is(err, domain.ErrNotFound) {
 			return fmt.Errorf("%w: template %q", domain.ErrNotFound, clean(name))
 		} else if err != nil {
 			return err
 		}
-		_, err = desk.Note(ctx, "template.delete", "template "+name)
+		_, err = batch.Note(ctx, "template.delete", "template "+name)
 		return err
 	})
 }

@@ -16,11 +16,11 @@ func (s *Service) Undo(ctx context.Context, a domain.Actor, id string, skipBad b
 		return j, err
 	}
 	err = s.update(ctx, func(tx domain.Tx) error {
-		desk, err := s.cfg.Controller.Desk(ctx, tx, a)
+		batch, err := s.cfg.Controller.Batch(ctx, tx, a)
 		if err != nil {
 			return err
 		}
-		if j, err = find(ctx, desk.Tx(), id); err != nil {
+		if j, err = find(ctx, batch.Tx(), id); err != nil {
 			return err
 		}
 		switch j.State {
@@ -28,13 +28,13 @@ func (s *Service) Undo(ctx context.Context, a domain.Actor, id string, skipBad b
 			return refused("job %s is %s: there is nothing to undo", j.ID, j.State)
 		case domain.JobDone:
 			if !skipBad {
-				if err := checkUndo(ctx, desk, j); err != nil {
+				if err := checkUndo(ctx, batch, j); err != nil {
 					return err
 				}
 			}
 		}
-		by := desk.By()
-		if j.UndoID, err = desk.Note(ctx, "bulk.undo", "bulk job "+j.ID+": "+j.Name); err != nil {
+		by := batch.By()
+		if j.UndoID, err = batch.Note(ctx, "bulk.undo", "bulk job "+j.ID+": "+j.Name); err != nil {
 			return err
 		}
 		j.Undoer, j.State, j.Changed = &by, domain.JobUndoing, s.now()
@@ -54,14 +54,14 @@ func (s *Service) Undo(ctx context.Context, a domain.Actor, id string, skipBad b
 const maxTold = 5
 
 // checkUndo refuses to undo a job of which rows cannot be taken back.
-func checkUndo(ctx context.Context, desk *domain.Desk, j domain.Job) error {
+func checkUndo(ctx context.Context, batch *domain.Batch, j domain.Job) error {
 	n, told := 0, ""
 	for i := range j.Next {
-		step, err := desk.Tx().JobSteps().Get(ctx, domain.JobStepKey(j.ID, i))
+		step, err := batch.Tx().JobSteps().Get(ctx, domain.JobStepKey(j.ID, i))
 		if err != nil {
 			return err
 		}
-		devices, err := devicesOf(ctx, desk, step.Rows)
+		devices, err := devicesOf(ctx, batch, step.Rows)
 		if err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ func checkUndo(ctx context.Context, desk *domain.Desk, j domain.Job) error {
 			if r.Version == 0 || !ok {
 				continue
 			}
-			if err := reversible(ctx, desk, r, d); err != nil && !own(err) {
+			if err := reversible(ctx, batch, r, d); err != nil && !own(err) {
 				return err
 			} else if err != nil {
 				if n++; n <= maxTold {
@@ -87,45 +87,45 @@ func checkUndo(ctx context.Context, desk *domain.Desk, j domain.Job) error {
 }
 
 // reversible refuses a row that cannot be taken back.
-func reversible(ctx context.Context, desk *domain.Desk, r domain.JobRow, d domain.Device) error {
+func reversible(ctx context.Context, batch *domain.Batch, r domain.JobRow, d domain.Device) error {
 	if r.Outcome == domain.RowCreated {
-		return desk.CheckRemove(ctx, d, r.Version)
+		return batch.CheckRemove(ctx, d, r.Version)
 	}
-	_, err := desk.Restore(ctx, d, r.Changes)
+	_, err := batch.Restore(ctx, d, r.Changes)
 	return err
 }
 
 // devicesOf are the devices that rows have written.
-func devicesOf(ctx context.Context, desk *domain.Desk, rows []domain.JobRow) (map[string]domain.Device, error) {
+func devicesOf(ctx context.Context, batch *domain.Batch, rows []domain.JobRow) (map[string]domain.Device, error) {
 	var names []string
 	for _, r := range rows {
 		if r.Version > 0 {
 			names = append(names, r.Device)
 		}
 	}
-	return desk.Tx().Devices().GetAll(ctx, names)
+	return batch.Tx().Devices().GetAll(ctx, names)
 }
 
 // takeBack takes back the latest step that is still written. A job that gives up
 // itself does not ask for the rights of who made it: they may be the reason. An
 // undo whose asker is gone goes on within the sites that were his.
 func (s *Service) takeBack(ctx context.Context, tx domain.Tx, j *domain.Job) (err error) {
-	var desk *domain.Desk
+	var batch *domain.Batch
 	if j.Undoer != nil {
-		desk, err = s.cfg.Controller.DeskAgain(ctx, tx, *j.Undoer)
+		batch, err = s.cfg.Controller.ResumeBatch(ctx, tx, *j.Undoer)
 	}
 	if j.Undoer == nil || err != nil && own(err) {
 		by := domain.Actor{Kind: domain.ActorSystem, Name: "job of " + j.By.Name, From: "local", Role: domain.RoleAdmin}
 		if j.Undoer != nil {
 			by.Realm = j.Undoer.Realm()
 		}
-		desk, err = s.cfg.Controller.Desk(ctx, tx, by)
+		batch, err = s.cfg.Controller.Batch(ctx, tx, by)
 	}
 	if err != nil {
 		return err
 	}
 	if j.UndoID == "" {
-		if j.UndoID, err = desk.Note(ctx, "bulk.undo", "bulk job "+j.ID+": "+j.Name); err != nil {
+		if j.UndoID, err = batch.Note(ctx, "bulk.undo", "bulk job "+j.ID+": "+j.Name); err != nil {
 			return err
 		}
 	}
@@ -135,7 +135,7 @@ func (s *Service) takeBack(ctx context.Context, tx domain.Tx, j *domain.Job) (er
 	if err != nil {
 		return err
 	}
-	if err := takeBackRows(ctx, desk, j, step.Rows); err != nil {
+	if err := takeBackRows(ctx, batch, j, step.Rows); err != nil {
 		return err
 	}
 	if j.Next == 0 {
@@ -148,8 +148,8 @@ func (s *Service) takeBack(ctx context.Context, tx domain.Tx, j *domain.Job) (er
 }
 
 // takeBackRows takes rows back. Those that cannot be are kept.
-func takeBackRows(ctx context.Context, desk *domain.Desk, j *domain.Job, rows []domain.JobRow) error {
-	devices, err := devicesOf(ctx, desk, rows)
+func takeBackRows(ctx context.Context, batch *domain.Batch, j *domain.Job, rows []domain.JobRow) error {
+	devices, err := devicesOf(ctx, batch, rows)
 	if err != nil {
 		return err
 	}
@@ -166,12 +166,12 @@ func takeBackRows(ctx context.Context, desk *domain.Desk, j *domain.Job, rows []
 		case !ok:
 			err = fmt.Errorf("%w: the device is gone", domain.ErrConflict)
 		case was == domain.RowCreated:
-			if err = desk.CheckRemove(ctx, d, r.Version); err == nil {
-				err = desk.Remove(ctx, j.UndoID, d)
+			if err = batch.CheckRemove(ctx, d, r.Version); err == nil {
+				err = batch.Remove(ctx, j.UndoID, d)
 			}
 		default:
 			var back domain.Judged
-			if back, err = desk.Restore(ctx, d, r.Changes); err == nil {
+			if back, err = batch.Restore(ctx, d, r.Changes); err == nil {
 				restored = append(restored, back)
 			}
 		}
@@ -186,5 +186,5 @@ func takeBackRows(ctx context.Context, desk *domain.Desk, j *domain.Job, rows []
 		err = nil
 		j.Counts.Add(was, r.Outcome)
 	}
-	return desk.Write(ctx, j.UndoID, restored)
+	return batch.Write(ctx, j.UndoID, restored)
 }

@@ -9,22 +9,22 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 )
 
-// verdicts says of each row what becomes of it in the state that the desk sees, and
+// verdicts says of each row what becomes of it in the state that the batch sees, and
 // returns what is to be written, with the row of each. A plan, the check before a
 // job begins, and each step of a job ask here. Rows that were refused before stay
 // so.
-func verdicts(ctx context.Context, desk *domain.Desk, rows []domain.JobRow, o domain.JobOptions) (all []domain.Judged,
+func verdicts(ctx context.Context, batch *domain.Batch, rows []domain.JobRow, o domain.JobOptions) (all []domain.Judged,
 	of []int, err error) {
-	return judged(ctx, desk, desk.Judge, rows, o)
+	return judged(ctx, batch, batch.Judge, rows, o)
 }
 
-// judge says of a device what becomes of it: Desk.Judge, or Desk.Allow where nobody asks
+// judge says of a device what becomes of it: Batch.Judge, or Batch.Allow where nobody asks
 // for the changes.
 type judge func(ctx context.Context, name string, before *domain.Device, change domain.DeviceChange) (domain.Judged,
 	error)
 
 // judged is verdicts by a judge.
-func judged(ctx context.Context, desk *domain.Desk, by judge, rows []domain.JobRow, o domain.JobOptions) (
+func judged(ctx context.Context, batch *domain.Batch, by judge, rows []domain.JobRow, o domain.JobOptions) (
 	all []domain.Judged, of []int, err error) {
 	names := make([]string, 0, len(rows))
 	var sites []string
@@ -36,9 +36,9 @@ func judged(ctx context.Context, desk *domain.Desk, by judge, rows []domain.JobR
 			sites = append(sites, *r.Change.Site)
 		}
 	}
-	known, err := desk.Tx().Devices().GetAll(ctx, names)
+	known, err := batch.Tx().Devices().GetAll(ctx, names)
 	if err == nil {
-		err = desk.ReadSites(ctx, sites)
+		err = batch.ReadSites(ctx, sites)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -51,7 +51,7 @@ func judged(ctx context.Context, desk *domain.Desk, by judge, rows []domain.JobR
 		if d, ok := known[rows[i].Device]; ok {
 			before = &d
 		}
-		j, err := verdict(ctx, desk, by, rows[i], before, o)
+		j, err := verdict(ctx, batch, by, rows[i], before, o)
 		switch {
 		case err != nil && !own(err):
 			return nil, nil, err // of the database, not of the row
@@ -73,14 +73,14 @@ func judged(ctx context.Context, desk *domain.Desk, by judge, rows []domain.JobR
 }
 
 // verdict judges one row.
-func verdict(ctx context.Context, desk *domain.Desk, by judge, r domain.JobRow, before *domain.Device,
+func verdict(ctx context.Context, batch *domain.Batch, by judge, r domain.JobRow, before *domain.Device,
 	o domain.JobOptions) (domain.Judged, error) {
 	if before == nil && !o.Create {
 		return domain.Judged{}, fmt.Errorf("%w: device %q; create devices that are not known, or mend the name",
 			domain.ErrNotFound, r.Device)
 	}
 	if m := r.Change.Model; m != nil && !o.AnyModel && (before == nil || before.Model != *m) {
-		if err := desk.CheckModel(*m); err != nil {
+		if err := batch.CheckModel(*m); err != nil {
 			return domain.Judged{}, err
 		}
 	}

@@ -64,12 +64,12 @@ var useCases = []useCase{
 	}},
 	{"DeleteDevice", "devices", "oa", func(r *rig, a domain.Actor) error { return r.DeleteDevice(r.ctx, a, phone1, 0) }},
 	{"Bulk", "devices", "oa", func(r *rig, a domain.Actor) error { return drop(r.Bulk(r.ctx, a, nil)) }},
-	{"Desk", "devices", "oa", func(r *rig, a domain.Actor) error {
-		return r.store.View(r.ctx, func(tx domain.Tx) error { return drop(r.Controller.Desk(r.ctx, tx, a)) })
+	{"Batch", "devices", "oa", func(r *rig, a domain.Actor) error {
+		return r.store.View(r.ctx, func(tx domain.Tx) error { return drop(r.Controller.Batch(r.ctx, tx, a)) })
 	}},
-	{"DeskAgain", "devices", "oa", func(r *rig, a domain.Actor) error {
+	{"ResumeBatch", "devices", "oa", func(r *rig, a domain.Actor) error {
 		was := domain.JobActor{Kind: a.Kind, User: a.User, Account: a.Account, Role: a.Role, Scopes: a.Scopes}
-		return r.store.View(r.ctx, func(tx domain.Tx) error { return drop(r.Controller.DeskAgain(r.ctx, tx, was)) })
+		return r.store.View(r.ctx, func(tx domain.Tx) error { return drop(r.Controller.ResumeBatch(r.ctx, tx, was)) })
 	}},
 	{"CreateProfile", "devices", "oa", func(r *rig, a domain.Actor) error {
 		return drop(r.CreateProfile(r.ctx, a, "q", domain.ProfileChange{}))
@@ -457,7 +457,7 @@ func TestStoreFails(t *testing.T) {
 		r.ok(drop(r.AssignLoad(r.ctx, r.admin, domain.EnterpriseTarget(), l, 0)))
 	}
 	skip := []string{"VerifyLoads", "AddLoad", "AddLoadFrom", "AddFileSet", "SyncLoads", "RotateKeys", "CreateToken",
-		"RevokeToken", "RevokeEnrolment", "DeleteModel", "Bulk", "CreateDevice", "Desk", "DeskAgain"}
+		"RevokeToken", "RevokeEnrolment", "DeleteModel", "Bulk", "CreateDevice", "Batch", "ResumeBatch"}
 	f.dry = true
 	for _, u := range append(useCases, writingUseCases(tok.ID, e.ID)...) {
 		if slices.Contains(skip, u.method) && u.scope != "" {

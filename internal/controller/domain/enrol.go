@@ -555,7 +555,7 @@ func (c *Controller) bringBack(ctx context.Context, a Actor, name string, was []
 	}
 	var sets FileSetsChange
 	err := c.update(ctx, a, func(tx Tx, j *journal) error {
-		desk, err := c.Desk(ctx, tx, a)
+		batch, err := c.Batch(ctx, tx, a)
 		if err != nil {
 			return err
 		}
@@ -574,7 +574,7 @@ func (c *Controller) bringBack(ctx context.Context, a Actor, name string, was []
 				return err
 			}
 		}
-		if err := desk.checkRestored(ctx, d, Device{}); err != nil {
+		if err := batch.checkRestored(ctx, d, Device{}); err != nil {
 			return err
 		}
 		c.stamp(&d.Meta)

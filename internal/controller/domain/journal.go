@@ -455,7 +455,7 @@ func (c *Controller) current(ctx context.Context, a Actor, e AuditEntry) (now ma
 
 // Restore says how a device would be with the values from before some changes. An
 // error matches ErrConflict if one of them was changed again since.
-func (k *Desk) Restore(ctx context.Context, now Device, changes []FieldChange) (j Judged, err error) {
+func (k *Batch) Restore(ctx context.Context, now Device, changes []FieldChange) (j Judged, err error) {
 	is := diff.Fields(now)
 	j.Device = now
 	if j.Device.Settings = maps.Clone(now.Settings); j.Device.Settings == nil {
@@ -517,7 +517,7 @@ func (d *Device) restore(f FieldChange) error {
 }
 
 // checkRestored refuses what is gone or does not fit any more.
-func (k *Desk) checkRestored(ctx context.Context, d, now Device) error {
+func (k *Batch) checkRestored(ctx context.Context, d, now Device) error {
 	if p, err := k.snap.profile(ctx, d.Profile); err != nil {
 		return err
 	} else if p == nil && d.Profile != "" {
@@ -537,7 +537,7 @@ func (k *Desk) checkRestored(ctx context.Context, d, now Device) error {
 
 // CheckRemove refuses to remove a device that was changed since it had a version, or
 // was heard of. The error matches ErrConflict.
-func (k *Desk) CheckRemove(ctx context.Context, d Device, version int64) error {
+func (k *Batch) CheckRemove(ctx context.Context, d Device, version int64) error {
 	if d.Version != version {
 		return fmt.Errorf("%w: it was changed since it was made, and stays", ErrConflict)
 	}
@@ -550,7 +550,7 @@ func (k *Desk) CheckRemove(ctx context.Context, d Device, version int64) error {
 }
 
 // Remove removes a device, and all that belongs to it.
-func (k *Desk) Remove(ctx context.Context, partOf string, d Device) error {
+func (k *Batch) Remove(ctx context.Context, partOf string, d Device) error {
 	if err := k.c.remove(ctx, k.tx, k.by, d); err != nil {
 		return err
 	}
@@ -559,7 +559,7 @@ func (k *Desk) Remove(ctx context.Context, partOf string, d Device) error {
 
 // Write writes devices and their entries in the audit log, parts of the one of that
 // id. The versions of the devices are those written.
-func (k *Desk) Write(ctx context.Context, partOf string, all []Judged) error {
+func (k *Batch) Write(ctx context.Context, partOf string, all []Judged) error {
 	devices := make([]Device, len(all))
 	entries := make([]AuditEntry, len(all))
 	for i, j := range all {
@@ -579,14 +579,14 @@ func (k *Desk) Write(ctx context.Context, partOf string, all []Judged) error {
 	return k.tx.Audit().AppendAll(ctx, entries)
 }
 
-func (k *Desk) entry(partOf, action, device string, changes []FieldChange) AuditEntry {
+func (k *Batch) entry(partOf, action, device string, changes []FieldChange) AuditEntry {
 	e := k.c.entryOf(k.by, action, DeviceTarget(device).String())
 	e.PartOf, e.Changes = partOf, changes
 	return e
 }
 
 // Note writes an entry about a whole job and returns its id.
-func (k *Desk) Note(ctx context.Context, action, target string) (string, error) {
+func (k *Batch) Note(ctx context.Context, action, target string) (string, error) {
 	e := k.c.entryOf(k.by, action, cleanText(target, MaxReportText))
 	return e.ID, k.tx.Audit().Append(ctx, e)
 }

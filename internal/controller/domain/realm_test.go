@@ -23,7 +23,7 @@ func TestRealm(t *testing.T) {
 		}
 		return c
 	}, "ActorByDevice", "ActorByLogin", "ActorBySession", "ActorByToken", "AskLogin", "Asked", "Assignable", "BeginSetup",
-		"CompleteSetup", "Defaults", "Desk", "DeskAgain", "Enrol", "Locator", "Login", "NextStep", "Provision",
+		"CompleteSetup", "Defaults", "Batch", "ResumeBatch", "Enrol", "Locator", "Login", "NextStep", "Provision",
 		"ProvisionKnown", "Prune", "Random", "RecordAsked", "RedeemLogin", "Root", "Settle", "Sharers", "SignIn", "SignInBy",
 		"Table", "Time", "Wanted", "WantedNamed", "Within")
 }
@@ -70,11 +70,11 @@ func TestRealmOfOtherPackages(t *testing.T) {
 		if outside, err = tx.Devices().Get(ctx, realmsuite.Outside); err != nil {
 			return err
 		}
-		desk, err := r.Desk(ctx, tx, f.Admin)
+		batch, err := r.Batch(ctx, tx, f.Admin)
 		if err != nil {
 			return err
 		}
-		job = domain.Job{ID: "j", Name: "n", State: domain.JobDone, By: desk.By()}
+		job = domain.Job{ID: "j", Name: "n", State: domain.JobDone, By: batch.By()}
 		return errors.Join(tx.Jobs().Put(ctx, &job), tx.SentOrders().Put(ctx, &domain.SentOrder{ID: "o", By: f.Admin.Name}),
 			tx.OrderDevices().Put(ctx, &domain.OrderDevice{Order: "o", Device: realmsuite.Outside}))
 	}))
@@ -119,11 +119,11 @@ func TestRealmOfOtherPackages(t *testing.T) {
 		}
 	}
 	r.ok(r.Update(ctx, f.Ken, func(tx domain.Tx, _ domain.Note) error {
-		desk, err := r.Desk(ctx, tx, f.Ken)
+		batch, err := r.Batch(ctx, tx, f.Ken)
 		if err != nil {
 			return err
 		}
-		own := domain.Job{ID: "k", Name: "n", State: domain.JobDone, By: desk.By()}
+		own := domain.Job{ID: "k", Name: "n", State: domain.JobDone, By: batch.By()}
 		if err := tx.Jobs().Put(ctx, &own); err != nil {
 			return err
 		}
@@ -131,7 +131,7 @@ func TestRealmOfOtherPackages(t *testing.T) {
 		if len(jobs.Items) != 1 || jobs.Items[0].ID != "k" {
 			t.Errorf("his jobs are %+v, %v", jobs, err)
 		}
-		again, err := r.DeskAgain(ctx, tx, own.By)
+		again, err := r.ResumeBatch(ctx, tx, own.By)
 		if err != nil {
 			return err
 		}
@@ -349,14 +349,14 @@ func TestRevokedTokenOfAJob(t *testing.T) {
 		a, err := r.ActorByToken(r.ctx, tok.Secret, "127.0.0.1")
 		r.ok(err)
 		r.ok(r.View(r.ctx, a, func(tx domain.Tx) error {
-			desk, err := r.Desk(r.ctx, tx, a)
-			was = append(was, desk.By())
+			batch, err := r.Batch(r.ctx, tx, a)
+			was = append(was, batch.By())
 			return err
 		}))
 		ids = append(ids, tok.ID)
 	}
 	again := func(of domain.JobActor) error {
-		return r.store.View(r.ctx, func(tx domain.Tx) error { return drop(r.DeskAgain(r.ctx, tx, of)) })
+		return r.store.View(r.ctx, func(tx domain.Tx) error { return drop(r.ResumeBatch(r.ctx, tx, of)) })
 	}
 	r.ok(again(was[0]))
 	r.ok(r.RevokeToken(r.ctx, r.admin, ids[0]))

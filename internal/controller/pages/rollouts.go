@@ -97,7 +97,7 @@ func waveOf(r client.Rollout, n int) (w wave) {
 			x += wide
 		}
 	}
-	w.Share = max(0, w.Failed-w.Forgiven) * 100 / max(w.Devices, 1)
+	w.Share = max(0, w.Failed-w.Acknowledged) * 100 / max(w.Devices, 1)
 	return w
 }
 

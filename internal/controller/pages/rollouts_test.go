@@ -84,7 +84,7 @@ func TestRolloutPages(t *testing.T) {
 // that of devices which failed and were not passed over.
 func TestWaveOf(t *testing.T) {
 	r := client.Rollout{Open: 1, Waves: []client.RolloutCounts{
-		{Standings: client.Standings{Done: 5, Failed: 3, Waiting: 2}, Forgiven: 1}, {}}}
+		{Standings: client.Standings{Done: 5, Failed: 3, Waiting: 2}, Acknowledged: 1}, {}}}
 	w := waveOf(r, 0)
 	if w.Devices != 10 || w.Share != 20 || !w.Open || len(w.Parts) != 3 || w.Parts[0] != (part{"ok", 0, 500}) ||
 		w.Parts[2] != (part{"bad", 700, 300}) {

@@ -104,7 +104,7 @@ func (m *Machine) move(row *Row, to Standing, why string) {
 		}
 	}
 	if row.Standing == Failed && row.Era < m.rec.Era {
-		w.Forgiven--
+		w.Acknowledged--
 	}
 	if row.Standing != to {
 		row.Since, row.Era = m.now, m.rec.Era
@@ -115,7 +115,7 @@ func (m *Machine) move(row *Row, to Standing, why string) {
 		m.rec.Reasons[row.Reason]++
 	}
 	if to == Failed && row.Era < m.rec.Era { // it failed before, for another reason
-		w.Forgiven++
+		w.Acknowledged++
 	}
 	*w.of(to)++
 	if !to.open() {

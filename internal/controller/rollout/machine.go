@@ -247,7 +247,7 @@ func (m *Machine) resume(e Resume) error {
 	}
 	m.rec.Era++
 	for i := range m.rec.Waves {
-		m.rec.Waves[i].Forgiven = m.rec.Waves[i].Failed
+		m.rec.Waves[i].Acknowledged = m.rec.Waves[i].Failed
 	}
 	m.change(to, e.By, "")
 	return nil

@@ -174,9 +174,9 @@ type WaveRecord struct {
 	Counts
 	// Opened is when it opened; zero if it has not.
 	Opened time.Time `json:"opened,omitzero"`
-	// Forgiven are failures that a person has seen and resumed after, those of
+	// Acknowledged are failures that a person has seen and resumed after, those of
 	// an era before the present one: they pause no more.
-	Forgiven int `json:"forgiven,omitempty"`
+	Acknowledged int `json:"forgiven,omitempty"`
 }
 
 // Replacement is a load that took the place of another.

@@ -39,7 +39,7 @@ func (m *Machine) tooMany() bool {
 	p := &m.rec.Plan
 	all := 0
 	for i, w := range m.rec.Waves[:m.rec.Open] {
-		failed := w.Failed - w.Forgiven
+		failed := w.Failed - w.Acknowledged
 		all += failed
 		if p.MaxFailedShare > 0 && failed > 0 && failed*100 >= p.MaxFailedShare*w.wanted() {
 			m.change(Paused, "", fmt.Sprintf("%d of %d devices of wave %d failed: the limit is %d %%", failed, w.wanted(),

@@ -33,8 +33,8 @@ func Verbs() []Verb {
 	return []Verb{ToStart, ToApprove, ToNext, ToPause, ToResume, ToAbort, ToRollBack, ToReplace, ToRetry, ToSkip}
 }
 
-// Order is an order to a rollout, with what some of them need.
-type Order struct {
+// Instruction is what some verbs need to know beside their rollout.
+type Instruction struct {
 	// Why of Pause and Abort.
 	Why string `json:"why,omitempty" maxLength:"300" doc:"of pause and abort: why"`
 	// ID and Plan are those of the rollout that RollBack makes.
@@ -49,7 +49,7 @@ type Order struct {
 }
 
 // check refuses what an order has that is another one's.
-func (o Order) check(v Verb) error {
+func (o Instruction) check(v Verb) error {
 	for _, f := range []struct {
 		name  string
 		given bool
@@ -86,7 +86,7 @@ var errDry = errors.New("a dry run")
 
 // Order gives an order to a rollout. version is that which the caller has read, 0
 // for any. A dry run refuses what the order would refuse, and changes nothing.
-func (s *Service) Order(ctx context.Context, a domain.Actor, id string, v Verb, o Order, version int64,
+func (s *Service) Order(ctx context.Context, a domain.Actor, id string, v Verb, o Instruction, version int64,
 	dry bool) (out Done, err error) {
 	if err := s.may(a, domain.ScopeDevices); err != nil {
 		return out, err
@@ -135,7 +135,7 @@ func (s *Service) Order(ctx context.Context, a domain.Actor, id string, v Verb, 
 
 // wouldStart refuses a start whose target will not do, with the counts, before it
 // is listed.
-func (s *Service) wouldStart(ctx context.Context, a domain.Actor, id string, version int64, o Order,
+func (s *Service) wouldStart(ctx context.Context, a domain.Actor, id string, version int64, o Instruction,
 	out *Done) error {
 	return s.ctl.View(ctx, a, func(tx domain.Tx) error {
 		r, err := find(ctx, tx, id, version)
@@ -161,7 +161,7 @@ func (s *Service) wouldStart(ctx context.Context, a domain.Actor, id string, ver
 }
 
 // carryOut does what an order says, in a transaction.
-func (s *Service) carryOut(ctx context.Context, tx domain.Tx, a domain.Actor, r domain.Rollout, v Verb, o Order,
+func (s *Service) carryOut(ctx context.Context, tx domain.Tx, a domain.Actor, r domain.Rollout, v Verb, o Instruction,
 	note domain.Note, out *Done) error {
 	id, by := r.Record.ID, person(a)
 	before := ordered(r)
@@ -229,7 +229,7 @@ func ordered(r domain.Rollout) noted {
 }
 
 // touched counts the devices that an order is about.
-func (s *Service) touched(ctx context.Context, tx domain.Tx, r domain.Rollout, v Verb, o Order) (domain.Reach, error) {
+func (s *Service) touched(ctx context.Context, tx domain.Tx, r domain.Rollout, v Verb, o Instruction) (domain.Reach, error) {
 	out := domain.NoReach()
 	is, err := about(r.Record, v, o)
 	if err != nil {
@@ -270,7 +270,7 @@ func addRows(ctx context.Context, tx domain.Tx, out *domain.Reach, rows []rollou
 }
 
 // about says which devices an order is about.
-func about(r rollout.Record, v Verb, o Order) (func(rollout.Row) bool, error) {
+func about(r rollout.Record, v Verb, o Instruction) (func(rollout.Row) bool, error) {
 	underWay := func(row rollout.Row) bool { return row.Standing == rollout.Granted || row.Standing == rollout.Began }
 	switch v {
 	case ToNext:
@@ -292,7 +292,7 @@ func about(r rollout.Record, v Verb, o Order) (func(rollout.Row) bool, error) {
 }
 
 // chosen are the devices of Retry and Skip.
-func chosen(v Verb, o Order) (func(rollout.Row) bool, error) {
+func chosen(v Verb, o Instruction) (func(rollout.Row) bool, error) {
 	names := map[string]bool{}
 	for _, d := range o.Devices {
 		name, err := domain.DeviceName(d)
@@ -315,7 +315,7 @@ func chosen(v Verb, o Order) (func(rollout.Row) bool, error) {
 // byHand tries devices again, or skips them, and returns their names for the
 // audit log. Of many that failed those are passed over to which a load was found
 // not to work; one that is named is refused.
-func (s *Service) byHand(ctx context.Context, tx domain.Tx, r domain.Rollout, v Verb, o Order) (any, error) {
+func (s *Service) byHand(ctx context.Context, tx domain.Tx, r domain.Rollout, v Verb, o Instruction) (any, error) {
 	is, err := chosen(v, o)
 	if err != nil {
 		return nil, err
@@ -383,7 +383,7 @@ func firstOf(err error) error {
 
 // replaces refuses a load that does not do for all models of the one that it
 // replaces.
-func (s *Service) replaces(ctx context.Context, tx domain.Tx, o Order) error {
+func (s *Service) replaces(ctx context.Context, tx domain.Tx, o Instruction) error {
 	if o.From == "" || o.To == "" {
 		return invalid("name the load to replace, and the one that takes its place")
 	}
@@ -410,7 +410,7 @@ func (s *Service) replaces(ctx context.Context, tx domain.Tx, o Order) error {
 }
 
 // rollBack ends a rollout and makes and starts the one that takes it back.
-func (s *Service) rollBack(ctx context.Context, tx domain.Tx, a domain.Actor, r domain.Rollout, o Order,
+func (s *Service) rollBack(ctx context.Context, tx domain.Tx, a domain.Actor, r domain.Rollout, o Instruction,
 	note domain.Note, out *Done) error {
 	id, by, now := r.Record.ID, person(a), s.ctl.Time()
 	other := o.ID

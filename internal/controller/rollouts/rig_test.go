@@ -227,7 +227,7 @@ func (r *rig) fail(name, state, reason string) {
 }
 
 // order gives an order.
-func (r *rig) order(id string, v rollouts.Verb, o rollouts.Order) rollouts.Done {
+func (r *rig) order(id string, v rollouts.Verb, o rollouts.Instruction) rollouts.Done {
 	r.t.Helper()
 	done, err := r.Order(r.ctx, r.admin, id, v, o, 0, false)
 	r.ok(err)

@@ -39,10 +39,10 @@ func TestJudgedByHand(t *testing.T) {
 		r.load("new", "7961")
 		two := r.fleet("", "7961", "old", 1, 2)
 		r.create("up", "new", domain.RolloutTarget{Devices: two[:1]}, rollouts.Plan{})
-		r.order("up", rollouts.ToStart, rollouts.Order{})
+		r.order("up", rollouts.ToStart, rollouts.Instruction{})
 		r.work(r.now)
 		r.fail(two[0], report.StateRolledBack, "not-confirmed")
-		r.order("up", rollouts.ToAbort, rollouts.Order{})
+		r.order("up", rollouts.ToAbort, rollouts.Instruction{})
 
 		_, err := r.ctl.AssignLoad(r.ctx, r.admin, domain.DeviceTarget(two[0]), "new", 0)
 		r.is(err, domain.ErrRefused)
@@ -112,7 +112,7 @@ func TestSteps(t *testing.T) {
 			p.Sites[0].Devices != 4 || strings.Join(p.Sites[0].Loads, " ") != "v2 v3" {
 			t.Fatalf("%+v", p)
 		}
-		r.order("up", rollouts.ToStart, rollouts.Order{})
+		r.order("up", rollouts.ToStart, rollouts.Instruction{})
 		r.work(r.now)
 		step := func(name, want string) {
 			t.Helper()
@@ -168,10 +168,10 @@ func TestNoStep(t *testing.T) {
 		if !strings.Contains(p.Refused, "2") || p.LeftOut["no-way"] != 2 || p.Reach.Devices != 1 {
 			t.Errorf("%+v", p)
 		}
-		_, err = r.Order(r.ctx, r.admin, "up", rollouts.ToStart, rollouts.Order{}, 0, true)
+		_, err = r.Order(r.ctx, r.admin, "up", rollouts.ToStart, rollouts.Instruction{}, 0, true)
 		r.is(err, domain.ErrRefused)
 		r.create("some", "v3", domain.RolloutTarget{All: true}, rollouts.Plan{LeaveOut: true})
-		r.order("some", rollouts.ToStart, rollouts.Order{})
+		r.order("some", rollouts.ToStart, rollouts.Instruction{})
 		r.work(r.now)
 		if v := r.status("some"); v.LeftOut["no-way"] != 2 || v.Counts.Waiting != 1 || r.told(device(11)).Grant != nil {
 			t.Errorf("%+v %v", v.Counts, v.LeftOut)
@@ -199,13 +199,13 @@ func TestRightsShrink(t *testing.T) {
 			_, err := r.Create(r.ctx, ken("kyoto", "uji"), id, rollouts.Change{Load: &load, Target: &target})
 			r.ok(err)
 		}
-		_, err := r.Order(r.ctx, ken("kyoto", "uji"), "begun", rollouts.ToStart, rollouts.Order{}, 0, false)
+		_, err := r.Order(r.ctx, ken("kyoto", "uji"), "begun", rollouts.ToStart, rollouts.Instruction{}, 0, false)
 		r.ok(err)
 		r.work(r.now)
 
 		for _, id := range []string{"draft", "site"} {
 			for _, dry := range []bool{true, false} {
-				if _, err := r.Order(r.ctx, ken("uji"), id, rollouts.ToStart, rollouts.Order{}, 0, dry); err == nil {
+				if _, err := r.Order(r.ctx, ken("uji"), id, rollouts.ToStart, rollouts.Instruction{}, 0, dry); err == nil {
 					t.Fatalf("%s was started by somebody who has lost a site of it", id)
 				}
 			}
@@ -214,7 +214,7 @@ func TestRightsShrink(t *testing.T) {
 			}
 		}
 		for _, v := range []rollouts.Verb{rollouts.ToPause, rollouts.ToAbort, rollouts.ToNext, rollouts.ToRollBack} {
-			if _, err := r.Order(r.ctx, ken("uji"), "begun", v, rollouts.Order{}, 0, false); err == nil {
+			if _, err := r.Order(r.ctx, ken("uji"), "begun", v, rollouts.Instruction{}, 0, false); err == nil {
 				t.Errorf("%s by somebody who has lost a site of it", v)
 			}
 		}
@@ -242,7 +242,7 @@ func TestListOfSite(t *testing.T) {
 			}
 			r.fleet(site, "7961", "old", 1+16*i, 1)
 			r.create(site+"-up", "new", domain.RolloutTarget{Site: site}, rollouts.Plan{})
-			r.order(site+"-up", rollouts.ToStart, rollouts.Order{})
+			r.order(site+"-up", rollouts.ToStart, rollouts.Instruction{})
 		}
 		r.work(r.now)
 		for site, want := range map[string]string{"": "kyoto-up uji-up", "kyoto": "kyoto-up", "uji": "uji-up", "nara": ""} {

@@ -32,17 +32,17 @@ func TestChangesAreTold(t *testing.T) {
 		r.site("kyoto", "Asia/Tokyo", "")
 		all := r.fleet("kyoto", "7961", "old", 1, 1)
 		r.create("up", "new", domain.RolloutTarget{All: true}, rollouts.Plan{Waves: []rollouts.Wave{{Percent: 100}}})
-		r.order("up", rollouts.ToStart, rollouts.Order{})
+		r.order("up", rollouts.ToStart, rollouts.Instruction{})
 		r.work(r.now)
 		r.refuses = errors.New("no")
-		_, err := r.Order(r.ctx, r.admin, "up", rollouts.ToPause, rollouts.Order{}, 0, false)
+		_, err := r.Order(r.ctx, r.admin, "up", rollouts.ToPause, rollouts.Instruction{}, 0, false)
 		r.is(err, r.refuses)
 		if v := r.status("up"); v.State != rollout.Running {
 			t.Errorf("it is %s, though that could not be told", v.State)
 		}
 		r.refuses, r.changes = nil, r.changes[:len(r.changes)-1]
-		r.order("up", rollouts.ToPause, rollouts.Order{})
-		r.order("up", rollouts.ToResume, rollouts.Order{})
+		r.order("up", rollouts.ToPause, rollouts.Instruction{})
+		r.order("up", rollouts.ToResume, rollouts.Instruction{})
 		r.work(r.now)
 		if !r.upgrade(all[0]) {
 			t.Fatal("the device does nothing")
@@ -75,12 +75,12 @@ func TestStory(t *testing.T) {
 		if p.Reach.Devices != 10 || p.Reach.Sites["kyoto"] != 6 || p.Waves[1].Devices != 5 || p.Refused != "" {
 			t.Fatalf("the preview says %+v", p)
 		}
-		would, err := r.Order(r.ctx, r.admin, "up", rollouts.ToStart, rollouts.Order{}, 1, true)
+		would, err := r.Order(r.ctx, r.admin, "up", rollouts.ToStart, rollouts.Instruction{}, 1, true)
 		r.ok(err)
 		if would.Reach.Devices != 10 || r.status("up").State != rollout.Draft {
 			t.Fatalf("a dry run says %+v, and it is %s", would.Reach, r.status("up").State)
 		}
-		r.order("up", rollouts.ToStart, rollouts.Order{})
+		r.order("up", rollouts.ToStart, rollouts.Instruction{})
 		if r.told(kyoto[0]).Grant != nil {
 			t.Fatal("a device may begin before the target is listed")
 		}
@@ -109,13 +109,13 @@ func TestStory(t *testing.T) {
 		if r.told(kyoto[2]).Grant != nil {
 			t.Fatal("a paused rollout hands out")
 		}
-		_, err = r.Order(r.ctx, r.admin, "up", rollouts.ToRetry, rollouts.Order{}, 0, false)
+		_, err = r.Order(r.ctx, r.admin, "up", rollouts.ToRetry, rollouts.Instruction{}, 0, false)
 		r.is(err, domain.ErrRefused) // the load does not work there
-		r.order("up", rollouts.ToReplace, rollouts.Order{From: "new", To: "newer"})
-		if d := r.order("up", rollouts.ToRetry, rollouts.Order{}); d.Reach.Devices != 1 {
+		r.order("up", rollouts.ToReplace, rollouts.Instruction{From: "new", To: "newer"})
+		if d := r.order("up", rollouts.ToRetry, rollouts.Instruction{}); d.Reach.Devices != 1 {
 			t.Fatalf("tried again: %+v", d.Reach)
 		}
-		r.order("up", rollouts.ToResume, rollouts.Order{})
+		r.order("up", rollouts.ToResume, rollouts.Instruction{})
 		for _, d := range kyoto[1:] {
 			if !r.upgrade(d) {
 				t.Fatalf("%s may not begin", d)
@@ -125,7 +125,7 @@ func TestStory(t *testing.T) {
 		if v := r.status("up"); v.Open != 2 {
 			t.Fatalf("%d waves are open, and nobody said next", v.Open)
 		}
-		if d := r.order("up", rollouts.ToNext, rollouts.Order{}); d.Reach.Devices != 4 || d.Rollout.Open != 3 {
+		if d := r.order("up", rollouts.ToNext, rollouts.Instruction{}); d.Reach.Devices != 4 || d.Rollout.Open != 3 {
 			t.Fatalf("next: %+v", d)
 		}
 		for _, d := range oslo {
@@ -152,7 +152,7 @@ func TestRollBack(t *testing.T) {
 		all := r.fleet("", "7961", "old", 1, 4)
 		r.says(all[3], report.Device{State: report.StateIdle, Active: "new"})
 		r.create("up", "new", domain.RolloutTarget{All: true}, rollouts.Plan{})
-		r.order("up", rollouts.ToStart, rollouts.Order{})
+		r.order("up", rollouts.ToStart, rollouts.Instruction{})
 		r.work(r.now)
 		r.upgrade(all[0])
 		r.idle(all[1])
@@ -163,7 +163,7 @@ func TestRollBack(t *testing.T) {
 		if told := r.told(all[3]); told.Load != "new" {
 			t.Errorf("a device that had the load is told %q", told.Load)
 		}
-		done := r.order("up", rollouts.ToRollBack, rollouts.Order{})
+		done := r.order("up", rollouts.ToRollBack, rollouts.Instruction{})
 		if done.Reach.Devices != 2 || done.Other == nil || done.Other.ID != "up-back" {
 			t.Fatalf("%+v", done)
 		}
@@ -181,7 +181,7 @@ func TestRollBack(t *testing.T) {
 		if got := r.assigned(all[0]); got != "old" {
 			t.Errorf("it should run %s", got)
 		}
-		_, err := r.Order(r.ctx, r.admin, "up-back", rollouts.ToRollBack, rollouts.Order{ID: "again"}, 0, false)
+		_, err := r.Order(r.ctx, r.admin, "up-back", rollouts.ToRollBack, rollouts.Instruction{ID: "again"}, 0, false)
 		r.ok(err)
 		r.work(r.now)
 		for _, d := range all[:2] {
@@ -199,29 +199,29 @@ func TestApproval(t *testing.T) {
 		r.load("new", "7961")
 		r.fleet("", "7961", "", 1, 1)
 		r.create("up", "new", domain.RolloutTarget{All: true}, rollouts.Plan{Approval: true})
-		r.order("up", rollouts.ToStart, rollouts.Order{})
+		r.order("up", rollouts.ToStart, rollouts.Instruction{})
 		r.work(r.now)
 		if v := r.status("up"); v.State != rollout.Awaiting {
 			t.Fatal(v.State)
 		}
-		_, err := r.Order(r.ctx, r.admin, "up", rollouts.ToApprove, rollouts.Order{}, 0, false)
+		_, err := r.Order(r.ctx, r.admin, "up", rollouts.ToApprove, rollouts.Instruction{}, 0, false)
 		r.is(err, domain.ErrRefused)
 		if strings.Count(err.Error(), "refused") != 1 {
 			t.Error(err)
 		}
 		own := domain.Actor{Kind: domain.ActorToken, Name: "token ci of ann", User: "ann", Role: domain.RoleAdmin}
-		_, err = r.Order(r.ctx, own, "up", rollouts.ToApprove, rollouts.Order{}, 0, false)
+		_, err = r.Order(r.ctx, own, "up", rollouts.ToApprove, rollouts.Instruction{}, 0, false)
 		r.is(err, domain.ErrRefused)
-		_, err = r.Order(r.ctx, domain.Local("ben"), "up", rollouts.ToApprove, rollouts.Order{}, 0, false)
+		_, err = r.Order(r.ctx, domain.Local("ben"), "up", rollouts.ToApprove, rollouts.Instruction{}, 0, false)
 		r.ok(err)
 		r.work(r.now)
 		if v := r.status("up"); v.State != rollout.Running {
 			t.Fatal(v.State)
 		}
 		viewer := domain.Actor{Kind: domain.ActorUser, Name: "vi", User: "vi", Role: domain.RoleViewer}
-		_, err = r.Order(r.ctx, viewer, "up", rollouts.ToPause, rollouts.Order{}, 0, false)
+		_, err = r.Order(r.ctx, viewer, "up", rollouts.ToPause, rollouts.Instruction{}, 0, false)
 		r.is(err, domain.ErrForbidden)
-		_, err = r.Order(r.ctx, r.admin, "up", rollouts.ToPause, rollouts.Order{}, 1, false)
+		_, err = r.Order(r.ctx, r.admin, "up", rollouts.ToPause, rollouts.Instruction{}, 1, false)
 		r.is(err, domain.ErrConflict)
 		l, err := r.ctl.Audit(r.ctx, r.admin, domain.AuditFilter{Target: "rollout up"}, domain.Page{})
 		r.ok(err)
@@ -267,7 +267,7 @@ func TestRealm(t *testing.T) {
 	}
 	realmsuite.Add(f.Samples, "both", "new")
 	realmsuite.Add(f.Samples, rollouts.Verbs()...)
-	realmsuite.Add(f.Samples, rollouts.Order{}, rollouts.Order{Devices: []string{realmsuite.Outside}})
+	realmsuite.Add(f.Samples, rollouts.Instruction{}, rollouts.Instruction{Devices: []string{realmsuite.Outside}})
 	realmsuite.Add(f.Samples, domain.RolloutDeviceFilter{}, domain.RolloutDeviceFilter{Rollout: "both"})
 	realmsuite.Run(t, f, func(cfg domain.Config) any { return of(cfg) }, "Rebuild", "Reported", "Told", "Work")
 }
@@ -284,15 +284,15 @@ func TestPausedBeforeItIsListed(t *testing.T) {
 		r.load("new", "7961")
 		all := r.fleet("", "7961", "", 1, 2)
 		r.create("up", "new", domain.RolloutTarget{Devices: all}, rollouts.Plan{})
-		r.order("up", rollouts.ToStart, rollouts.Order{})
-		r.order("up", rollouts.ToPause, rollouts.Order{Why: "lunch"})
+		r.order("up", rollouts.ToStart, rollouts.Instruction{})
+		r.order("up", rollouts.ToPause, rollouts.Instruction{Why: "lunch"})
 		r.jobs = nil // and the queue is lost
 		r.ok(r.Rebuild(r.ctx))
 		r.work(r.now)
 		if v := r.status("up"); v.State != rollout.Paused || !v.Listed || v.Counts.Waiting != 2 {
 			t.Fatalf("%s, %+v", v.State, v.Counts)
 		}
-		r.order("up", rollouts.ToResume, rollouts.Order{})
+		r.order("up", rollouts.ToResume, rollouts.Instruction{})
 		r.restart()
 		r.ok(r.Rebuild(r.ctx))
 		r.work(r.now.Add(time.Minute))
@@ -334,7 +334,7 @@ func TestExternalCheck(t *testing.T) {
 		if secret = made.Secret; len(secret) != 64 {
 			t.Fatalf("the secret is %q", secret)
 		}
-		r.order("up", rollouts.ToStart, rollouts.Order{})
+		r.order("up", rollouts.ToStart, rollouts.Instruction{})
 		r.work(r.now)
 		r.upgrade(all[0])
 		for _, c := range []struct {

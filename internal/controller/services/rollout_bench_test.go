@@ -35,7 +35,7 @@ func (f *benchFleet) rollout(b *testing.B, id string) {
 	_, err := f.Controller.RegisterLoad(ctx, f.admin, domain.UnsignedLoad{Name: load, Models: []string{"7941", "7961"}})
 	must(b, err)
 	order := func(v rollouts.Verb) {
-		_, err := f.Rollouts.Order(ctx, f.admin, id, v, rollouts.Order{}, 0, false)
+		_, err := f.Rollouts.Order(ctx, f.admin, id, v, rollouts.Instruction{}, 0, false)
 		must(b, err)
 	}
 	seconds := func(name string, fn func()) {

@@ -69,7 +69,7 @@ var (
 	sampleRollout  = domain.Rollout{Record: rollout.Record{ID: "r1", Authors: []string{"ann", "bob"}, Created: at,
 		Plan: rollout.Default(), State: rollout.Paused, Since: at, By: "ann", Why: "w", Listed: true,
 		LeftOut: map[string]int{rollout.ReasonClaimed: 2}, Open: 1,
-		Waves:  []rollout.WaveRecord{{Counts: rollout.Counts{Granted: 1, Failed: 2}, Opened: at, Forgiven: 1}},
+		Waves:  []rollout.WaveRecord{{Counts: rollout.Counts{Granted: 1, Failed: 2}, Opened: at, Acknowledged: 1}},
 		Passed: at, Asks: 3, Asked: at, Era: 4, Reasons: map[string]int{rollout.ReasonLost: 2},
 		Replaced: []rollout.Replacement{{From: "old", To: "new"}}, Outages: []window.Span{sampleSpan}}}
 	sampleRolloutDevice = domain.RolloutDevice{Rollout: "r1", Row: rollout.Row{Device: "SEP001122334455", Site: "oslo",
