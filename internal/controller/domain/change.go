@@ -493,28 +493,28 @@ func (c *Controller) Settle(ctx context.Context, tx Tx, a Actor, device, load, r
 	return err
 }
 
-// Desk judges and writes changes of many devices within one transaction. What the
+// Batch judges and writes changes of many devices within one transaction. What the
 // devices have in common it reads once.
-type Desk struct {
+type Batch struct {
 	c    *Controller
 	tx   Tx
 	by   Actor
 	snap *snapshot
 }
 
-// Desk returns a desk for somebody who may change devices.
-func (c *Controller) Desk(ctx context.Context, tx Tx, a Actor) (*Desk, error) {
+// Batch returns a batch for somebody who may change devices.
+func (c *Controller) Batch(ctx context.Context, tx Tx, a Actor) (*Batch, error) {
 	if err := a.may(mayDevices); err != nil {
 		return nil, err
 	}
 	tx = a.Within(tx)
 	snap, err := c.snapshot(ctx, tx)
-	return &Desk{c, tx, a, snap}, err
+	return &Batch{c, tx, a, snap}, err
 }
 
-// DeskAgain returns a desk for somebody who has asked before, with what he may do
+// ResumeBatch returns a batch for somebody who has asked before, with what he may do
 // now: nothing, if his account is gone, or the token that he used.
-func (c *Controller) DeskAgain(ctx context.Context, tx Tx, was JobActor) (*Desk, error) {
+func (c *Controller) ResumeBatch(ctx context.Context, tx Tx, was JobActor) (*Batch, error) {
 	a := Actor{Kind: was.Kind, Name: was.Name, User: was.User, Account: was.Account, From: was.From, Role: was.Role,
 		Scopes: was.Scopes, Realm: was.Realm(), credential: was.Credential}
 	if was.User != "" {
@@ -527,7 +527,7 @@ func (c *Controller) DeskAgain(ctx context.Context, tx Tx, was JobActor) (*Desk,
 		}
 		a.Realm = a.Realm.and(RealmOf(u.Sites))
 	}
-	return c.Desk(ctx, tx, a)
+	return c.Batch(ctx, tx, a)
 }
 
 // Judged is a device as a change would leave it.
@@ -539,7 +539,7 @@ type Judged struct {
 
 // Judge says what a change would make of a device; before is nil for one that is
 // not known. An error is why it is refused: it matches one of the domain's own.
-func (k *Desk) Judge(ctx context.Context, name string, before *Device, change DeviceChange) (j Judged, err error) {
+func (k *Batch) Judge(ctx context.Context, name string, before *Device, change DeviceChange) (j Judged, err error) {
 	if j, err = k.Allow(ctx, name, before, change); err != nil {
 		return j, err
 	}
@@ -552,11 +552,8 @@ func (k *Desk) Judge(ctx context.Context, name string, before *Device, change De
 }
 
 // Allow is Judge for who only asks whether it may be: it does not say what changes.
-func (k *Desk) Allow(ctx context.Context, name string, before *Device, change DeviceChange) (j Judged, err error) {
+func (k *Batch) Allow(ctx context.Context, name string, before *Device, change DeviceChange) (j Judged, err error) {
 	if before == nil {
-		if change.Model == nil || *change.Model == "" {
-			return j, invalid("a device needs a model")
-		}
 		j.Device, j.Created = Device{Name: name, Registration: RegistrationByAdministrator}, true
 	} else {
 		j.Device = *before
@@ -576,19 +573,21 @@ func (k *Desk) Allow(ctx context.Context, name string, before *Device, change De
 }
 
 // CheckModel refuses a model that no table has, and says which was probably meant.
-func (k *Desk) CheckModel(name string) error {
-	if name == "" || k.snap.table.Lookup(name).Known() {
+func (k *Batch) CheckModel(name string) error { return k.snap.checkModel(name) }
+
+func (snap *snapshot) checkModel(name string) error {
+	if name == "" || snap.table.Lookup(name).Known() {
 		return nil
 	}
 	var all []string
-	for _, m := range k.snap.table.Models() {
+	for _, m := range snap.table.Models() {
 		all = append(append(all, m.Name), m.Aliases...)
 	}
 	return meant(fmt.Errorf("%w: no table has model %q", ErrNotFound, cleanText(name, MaxNameLen)), name, all)
 }
 
-// Tx is the transaction as the desk sees it.
-func (k *Desk) Tx() Tx { return k.tx }
+// Tx is the transaction as the batch sees it.
+func (k *Batch) Tx() Tx { return k.tx }
 
-// By is whose desk it is.
-func (k *Desk) By() JobActor { return k.by.jobActor() }
+// By is whose batch it is.
+func (k *Batch) By() JobActor { return k.by.jobActor() }

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -39,9 +40,6 @@ func (c *Controller) CreateDevice(ctx context.Context, a Actor, name string,
 	}
 	if name, err = DeviceName(name); err != nil {
 		return d, err
-	}
-	if change.Model == nil || *change.Model == "" {
-		return d, invalid("a device needs a model")
 	}
 	err = c.update(ctx, a, func(tx Tx, j *journal) error {
 		d = Device{Name: name, Registration: RegistrationByAdministrator}
@@ -118,10 +116,11 @@ func (c *Controller) change(ctx context.Context, snap *snapshot, d *Device, chan
 		*f.to = *f.from
 	}
 	d.Model = snap.table.Lookup(d.Model).Name
-	if p, err := snap.profile(ctx, d.Profile); err != nil {
+	if d.Model == "" && (change.Model != nil || d.Version == 0) { // one that enrolled may have none yet
+		return invalid("a device needs a model")
+	}
+	if err := named(ctx, snap, snap.profiles, snap.tx.Profiles(), "profile", d.Profile); err != nil {
 		return err
-	} else if p == nil && d.Profile != "" {
-		return missing(ctx, snap, snap.tx.Profiles(), "profile", d.Profile)
 	}
 	if change.Site != nil {
 		if err := snap.checkSite(ctx, d.Site); err != nil {
@@ -194,15 +193,14 @@ func (c *Controller) Devices(ctx context.Context, a Actor, f DeviceFilter, p Pag
 		return l, err
 	}
 	err = c.view(ctx, a, func(tx Tx) error {
-		if err := CheckSite(ctx, tx, f.Site); err != nil {
-			return err
-		}
-		if f.Model != "" { // by any way of writing it
+		if f.Model+f.Profile+f.Site+f.Load+f.Release != "" {
 			snap, err := c.snapshot(ctx, tx)
 			if err != nil {
 				return err
 			}
-			f.Model = snap.table.Lookup(f.Model).Name
+			if f, err = snap.filter(ctx, f); err != nil {
+				return err
+			}
 		}
 		devices, err := tx.Devices().List(ctx, f, p)
 		if err != nil {
@@ -359,17 +357,31 @@ func (d Device) Differs(change DeviceChange) error {
 }
 
 // Filter returns a filter by which devices are found, the model in any way of
-// writing it. A site or profile that is not there is an error.
-func (k *Desk) Filter(ctx context.Context, f DeviceFilter) (DeviceFilter, error) {
+// writing it. A name that nothing has is an error.
+func (k *Batch) Filter(ctx context.Context, f DeviceFilter) (DeviceFilter, error) {
+	return k.snap.filter(ctx, f)
+}
+
+func (snap *snapshot) filter(ctx context.Context, f DeviceFilter) (DeviceFilter, error) {
 	if f.Model != "" {
-		f.Model = k.snap.table.Lookup(f.Model).Name
+		f.Model = snap.table.Lookup(f.Model).Name
+		if err := snap.checkModel(f.Model); err != nil { // it may be a device's own word
+			some, listErr := snap.tx.Devices().List(ctx, DeviceFilter{Model: f.Model}, Page{Limit: 1})
+			if listErr != nil || len(some.Items) == 0 {
+				return f, cmp.Or(listErr, err)
+			}
+		}
 	}
-	if p, err := k.snap.profile(ctx, f.Profile); err != nil {
+	if err := named(ctx, snap, snap.profiles, snap.tx.Profiles(), "profile", f.Profile); err != nil {
 		return f, err
-	} else if p == nil && f.Profile != "" {
-		return f, missing(ctx, k.snap, k.tx.Profiles(), "profile", f.Profile)
 	}
-	return f, k.snap.checkSite(ctx, f.Site)
+	if err := named(ctx, snap, snap.loads, snap.tx.Loads(), "load", f.Load); err != nil {
+		return f, err
+	}
+	if err := named(ctx, snap, snap.releases, snap.tx.Releases(), "release", f.Release); err != nil {
+		return f, err
+	}
+	return f, snap.checkSite(ctx, f.Site)
 }
 
 // Reach is what a change touches: the devices that should do something else

@@ -365,3 +365,35 @@ func TestRevokedTokenOfAJob(t *testing.T) {
 	r.now = r.now.Add(2 * time.Hour)
 	r.is(again(was[1]), domain.ErrForbidden)
 }
+
+// TestNamesOfNothing: who looks for devices by a name that nothing has is told so, and
+// which was probably meant; nobody takes an empty list for an answer.
+func TestNamesOfNothing(t *testing.T) {
+	r := newRig(t)
+	_, err := r.CreateProfile(r.ctx, r.admin, "offices", domain.ProfileChange{})
+	r.ok(err)
+	r.site("Kyoto", "10.0.0.0/24")
+	r.unsigned("SIP42", "7941")
+	r.device(phone1, "7941")
+	r.device(phone2, "a word of its own")
+	for _, c := range []struct {
+		f     domain.DeviceFilter
+		meant string
+	}{
+		{domain.DeviceFilter{Model: "CP-7941H"}, "CP-7941G"}, {domain.DeviceFilter{Profile: "office"}, "offices"},
+		{domain.DeviceFilter{Site: "Kyto"}, "Kyoto"}, {domain.DeviceFilter{Load: "SIP43"}, "SIP42"},
+		{domain.DeviceFilter{Release: "nothing"}, ""},
+	} {
+		_, err := r.Devices(r.ctx, r.admin, c.f, domain.Page{})
+		if r.is(err, domain.ErrNotFound); err != nil && !strings.Contains(err.Error(), c.meant) {
+			t.Errorf("%+v: %v, want %q in it", c.f, err, c.meant)
+		}
+	}
+	for _, f := range []domain.DeviceFilter{{Model: "7941"}, {Model: "a word of its own"}} {
+		if l, err := r.Devices(r.ctx, r.admin, f, domain.Page{}); err != nil || len(l.Items) != 1 {
+			t.Errorf("%+v: %+v, %v", f, l, err)
+		}
+	}
+	_, err = r.UpdateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Model: ptr("")}, 0)
+	r.is(err, domain.ErrInvalid)
+}

@@ -98,16 +98,22 @@ func (snap *snapshot) readVerdicts(ctx context.Context, f VerdictFilter) error {
 
 // checkSite is checkSite, which looks each site up once.
 func (snap *snapshot) checkSite(ctx context.Context, name string) error {
-	s, err := once(ctx, snap.sites, snap.tx.Sites(), name)
-	if err != nil || s != nil || name == "" {
+	return named(ctx, snap, snap.sites, snap.tx.Sites(), "site", name)
+}
+
+// named refuses a name that nothing of its kind has. "" is none.
+func named[T interface{ Key() string }, F any](ctx context.Context, snap *snapshot, seen map[string]*T, t Table[T, F],
+	what, name string) error {
+	v, err := once(ctx, seen, t, name)
+	if err != nil || v != nil || name == "" {
 		return err
 	}
-	return missing(ctx, snap, snap.tx.Sites(), "site", name)
+	return missing(ctx, snap, t, what, name)
 }
 
 // ReadSites reads sites that rows name, with one statement for many of them. Those that
 // are not there, or not for who asks, are looked up again, which says why.
-func (k *Desk) ReadSites(ctx context.Context, names []string) error {
+func (k *Batch) ReadSites(ctx context.Context, names []string) error {
 	snap := k.snap
 	names = slices.DeleteFunc(slices.Compact(slices.Sorted(slices.Values(names))), func(name string) bool {
 		_, seen := snap.sites[name]
