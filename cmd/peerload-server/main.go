@@ -214,7 +214,7 @@ func status(err error) int {
 	case is(client.Unreachable, hook.ErrNotTaken):
 		return exitReach
 	case is(publish.ErrRefused, publish.ErrExists, repository.ErrNoRepository, repository.ErrChanged, load.ErrManifest,
-		load.ErrName, errSocket):
+		load.ErrName, errSocket, syscall.EISDIR):
 		return exitUsage
 	case errors.As(err, &network), errors.As(err, &name):
 		return exitReach
