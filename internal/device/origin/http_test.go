@@ -338,7 +338,8 @@ func TestUnreachable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	if _, _, err := get(newMux(t, Config{StallTimeout: stallTime}), Request{URL: parseURL(t, "http://"+silent.Addr().String()),
+	hasty := newMux(t, Config{StallTimeout: stallTime})
+	if _, _, err := get(hasty, Request{URL: parseURL(t, "http://"+silent.Addr().String()),
 		Size: load.UnknownSize}); !errors.Is(err, ErrStalled) {
 		t.Errorf("a server that says nothing: %v", err)
 	}
