@@ -34,6 +34,8 @@ var mistakes = []string{
 	"sim --fault crash-root@500", "sim --runs 0", "sim --runs -3", "sim --digest", "sim --runs 2 --devices 3",
 	"sim --subnets 0", "sim --devices 0", "sim --seed -1", "sim --runs 2 --trace", "sim --loss x", "sim --rtt -5ms",
 	"plan --load DIR/none", "plan --load DIR/empty", "plan --load x --size 3", "plan --devices 0",
+	"plan --devices -1", "plan --rtt 11s", "plan --spread -1s", "plan --wan-loss 51", "plan --origin-connections 17",
+	"sim --devices 10001", "sim --devices 2 --subnets 3",
 	"plan --check --check-runs 100", "rounds --devices 1", "rounds --first 0", "rounds --rounds -1",
 	"rounds --limit 0s",
 }

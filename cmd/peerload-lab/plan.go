@@ -100,6 +100,9 @@ type planResult struct {
 }
 
 func (f *planFlags) plan(ctx context.Context, out io.Writer) error {
+	if err := f.inRange(1); err != nil {
+		return err
+	}
 	c := f.site(f.seed)
 	if f.load != "" {
 		var err error

@@ -20,7 +20,7 @@ import (
 func TestPlan(t *testing.T) {
 	var out bytes.Buffer
 	f := planFlags{siteShape: siteShape{devices: 50, wan: 2 * units.Mbit, lan: 100 * units.Mbit, size: 2e6,
-		rtt: 250 * time.Millisecond}, seed: 1, json: true}
+		rtt: 250 * time.Millisecond, connections: 1}, seed: 1, json: true}
 	if err := f.plan(t.Context(), &out); err != nil {
 		t.Fatal(err)
 	}

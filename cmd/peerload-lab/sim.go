@@ -63,6 +63,23 @@ func (f *siteShape) register(fl *pflag.FlagSet) {
 		"most connections of a device to the server; 1: one stream")
 }
 
+// inRange refuses what so many subnets cannot have, by the names of the flags.
+func (f *siteShape) inRange(subnets int) error {
+	switch most := subnets * sim.MaxSiteDevices; {
+	case f.devices < 1 || f.devices > most:
+		return fmt.Errorf("--devices is 1 to %d, not %d", most, f.devices)
+	case f.rtt < 0 || f.rtt > sim.MaxRTT:
+		return fmt.Errorf("--rtt is 0s to %v, not %v", sim.MaxRTT, f.rtt)
+	case f.spread < 0:
+		return fmt.Errorf("--spread is 0s or longer, not %v", f.spread)
+	case f.wanLoss > sim.MaxLoss:
+		return fmt.Errorf("--wan-loss is 0%% to %v, not %v", units.Fraction(sim.MaxLoss), f.wanLoss)
+	case f.connections < 1 || f.connections > pieces.Most:
+		return fmt.Errorf("--origin-connections is 1 to %d, not %d", pieces.Most, f.connections)
+	}
+	return nil
+}
+
 func (f *siteShape) site(seed uint64) sim.Site {
 	return sim.Site{
 		Seed: seed, Devices: f.devices, Sizes: []int64{int64(f.size)},
@@ -252,12 +269,14 @@ func (f *simFlags) play(ctx context.Context, out io.Writer) error {
 
 // sites divides the devices among the subnets.
 func (f *simFlags) sites() ([]sim.Site, error) {
-	if f.devices < 1 {
-		return nil, fmt.Errorf("--devices is 1 or more, not %d", f.devices)
+	if f.subnets < 1 || f.subnets > maxSubnets {
+		return nil, fmt.Errorf("--subnets is 1 to %d, not %d", maxSubnets, f.subnets)
 	}
-	if f.subnets < 1 || f.subnets > maxSubnets || f.devices < f.subnets {
-		return nil, fmt.Errorf("--subnets is 1 to %d, and not more than the %d devices, not %d", maxSubnets, f.devices,
-			f.subnets)
+	if err := f.inRange(f.subnets); err != nil {
+		return nil, err
+	}
+	if f.devices < f.subnets {
+		return nil, fmt.Errorf("--subnets is not more than the %d devices, not %d", f.devices, f.subnets)
 	}
 	var faults []sim.Fault
 	for _, s := range f.faults {

@@ -18,7 +18,8 @@ import (
 func TestSimSubnets(t *testing.T) {
 	play := func() (r simResult) {
 		var out bytes.Buffer
-		f := simFlags{siteShape: siteShape{devices: 61, wan: 20 * units.Mbit, lan: 100 * units.Mbit, size: 1e6}, subnets: 6,
+		f := simFlags{siteShape: siteShape{devices: 61, wan: 20 * units.Mbit, lan: 100 * units.Mbit, size: 1e6,
+			connections: 1}, subnets: 6,
 			seed: 5, json: true, faults: []string{"crash-root@50"}}
 		if err := f.play(t.Context(), &out); err != nil {
 			t.Fatal(err)
@@ -117,11 +118,15 @@ func TestSimRefuses(t *testing.T) {
 	}
 }
 
+func smallSite() siteShape {
+	return siteShape{devices: 12, wan: 20 * units.Mbit, lan: 100 * units.Mbit, size: 3e6, connections: 1}
+}
+
 // TestSimEnds: a device whose disk is full is told apart from one that should
 // have ended complete.
 func TestSimEnds(t *testing.T) {
 	var out bytes.Buffer
-	f := simFlags{siteShape: siteShape{devices: 12, wan: 20 * units.Mbit, lan: 100 * units.Mbit, size: 3e6}, subnets: 1,
+	f := simFlags{siteShape: smallSite(), subnets: 1,
 		noTable: true, faults: []string{"disk-full-root@50"}}
 	if err := f.play(t.Context(), &out); err != nil ||
 		!strings.Contains(out.String(), "complete      11 of 11\n  failed        1,") {
@@ -133,7 +138,7 @@ func TestSimCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out bytes.Buffer
-	f := simFlags{siteShape: siteShape{devices: 12, wan: 20 * units.Mbit, lan: 100 * units.Mbit, size: 3e6}, subnets: 1}
+	f := simFlags{siteShape: smallSite(), subnets: 1}
 	if err := f.play(ctx, &out); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v\n%s", err, out.String())
 	}

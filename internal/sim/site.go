@@ -26,6 +26,13 @@ const maxMetadata = 4 << 20
 // longer a sensible way to meet.
 const MaxSiteDevices = 10_000
 
+// What a site can have, at most: the round trip to its server, and the share of packets
+// that LAN or WAN lose.
+const (
+	MaxRTT  = 10 * time.Second
+	MaxLoss = 0.5
+)
+
 // Site is one subnet of equal devices that all start within Spread and fetch
 // the same files. It is a plain value: the same Site always gives the same run.
 type Site struct {
@@ -100,13 +107,13 @@ func (c Site) Validate() error {
 		return fmt.Errorf("a load has 1 to %d files, not %d", load.MaxComponents, len(c.Sizes))
 	case !(c.WAN > 0) || !(c.LAN > 0):
 		return fmt.Errorf("the rates of WAN and LAN must be above 0")
-	case c.RTT < 0 || c.RTT > 10*time.Second:
-		return fmt.Errorf("a round trip is 0s to 10s, not %v", c.RTT)
+	case c.RTT < 0 || c.RTT > MaxRTT:
+		return fmt.Errorf("a round trip is 0s to %v, not %v", MaxRTT, c.RTT)
 	case c.Spread < 0:
 		return fmt.Errorf("the devices start over 0s or longer, not %v", c.Spread)
-	case !(c.Loss >= 0 && c.Loss <= 0.5):
+	case !(c.Loss >= 0 && c.Loss <= MaxLoss):
 		return fmt.Errorf("the LAN loses 0%% to 50%%, not %v%%", 100*c.Loss)
-	case !(c.WANLoss >= 0 && c.WANLoss <= 0.5):
+	case !(c.WANLoss >= 0 && c.WANLoss <= MaxLoss):
 		return fmt.Errorf("the WAN loses 0%% to 50%%, not %v%%", 100*c.WANLoss)
 	case c.Connections < 0 || c.Connections > pieces.Most:
 		return fmt.Errorf("a device has 0 to %d connections to the server, not %d", pieces.Most, c.Connections)
