@@ -408,7 +408,7 @@ func uploadLoad(conn *console.Flags, cmd *cobra.Command, c *console.Connection, 
 func warnModels(cmd *cobra.Command, c *console.Connection, models []string) error {
 	for _, m := range models {
 		some, err := console.Collect(c.Devices.List(cmd.Context(), client.Filter{Model: m, Limit: 1}))
-		if err == nil && len(some) == 0 {
+		if errors.Is(err, client.NotFound) || err == nil && len(some) == 0 {
 			err = warnModel(cmd, c, m)
 		}
 		if err != nil {

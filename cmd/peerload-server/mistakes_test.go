@@ -35,7 +35,7 @@ var mistakes = []string{
 	// Arguments.
 	"device show", "device show a b", "device add", "bulk plan", "bulk plan a b", "bulk plan a --all-devices",
 	"bulk run --all-devices", "bulk run --all-devices x=1",
-	"bulk run --site Kyto timing=lan", "bulk export DIR/x.ods", "bulk undo none", "bulk status none",
+	"bulk run --site Kyto timing=lan", "bulk run DIR", "bulk export DIR/x.ods", "bulk undo none", "bulk status none",
 	"bulk run --all-devices timing=lan --template none", "bulk template set t", "load assign --enterprise", "trust rotate",
 	"backup", "template x", "serve x",
 	// Values.
