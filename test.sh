@@ -47,6 +47,8 @@ export PEERLOAD_FOREIGN=1
 # No path of this folder in what is compiled: so another clone need not compile it
 # all again.
 export GOFLAGS="${GOFLAGS:-} -trimpath"
+# Vetted once, by the static checks, and not again with each kind of test.
+export GOFLAGS="$GOFLAGS -vet=off"
 
 # Each step with its seconds and its result, for the table at the end, which is also
 # printed when the run is ended early.
