@@ -273,9 +273,13 @@ func TestRefused(t *testing.T) {
 	if _, err := r.orders.List(t.Context(), r.root, "", other, domain.Page{}); !errors.Is(err, domain.ErrInvalid) {
 		t.Errorf("a list of another kind: %v", err)
 	}
-	if _, err := r.orders.Send(t.Context(), r.root, Request{Kind: "retry", Model: "none"}, false); !errors.Is(err,
+	if _, err := r.orders.Send(t.Context(), r.root, Request{Kind: "retry", Text: "none"}, false); !errors.Is(err,
 		domain.ErrRefused) {
 		t.Errorf("no device: %v", err)
+	}
+	if _, err := r.orders.Send(t.Context(), r.root, Request{Kind: "retry", Model: "none"}, false); !errors.Is(err,
+		domain.ErrNotFound) {
+		t.Errorf("no model: %v", err)
 	}
 	if _, err := r.orders.Send(t.Context(), r.root, Request{Kind: "retry", Devices: []string{"SEP00000000000F"}},
 		false); !errors.Is(err, domain.ErrNotFound) {
