@@ -229,7 +229,8 @@ func ordered(r domain.Rollout) noted {
 }
 
 // touched counts the devices that an order is about.
-func (s *Service) touched(ctx context.Context, tx domain.Tx, r domain.Rollout, v Verb, o Instruction) (domain.Reach, error) {
+func (s *Service) touched(ctx context.Context, tx domain.Tx, r domain.Rollout, v Verb,
+	o Instruction) (domain.Reach, error) {
 	out := domain.NoReach()
 	is, err := about(r.Record, v, o)
 	if err != nil {
