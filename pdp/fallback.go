@@ -27,6 +27,7 @@ type fallback struct {
 	probe     timer                // when to check whether the origin answers
 	contest   origin.Contest       // of the direct download with the peers
 	spared    map[netip.Addr]bool  // roots that were given time to catch up
+	met       map[netip.Addr]bool  // roots that were followed, and given time to serve
 	fed       time.Duration        // when a chunk last came from anywhere
 	looking   bool                 // the direct download has not shown yet how slow the line is
 	yielded   bool                 // a slow line was left to the peers once since a chunk came
@@ -37,7 +38,8 @@ type fallback struct {
 func newFallback(m *Machine) *fallback {
 	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd), review: newReview(m),
 		wait:   m.cfg.Transfer.Fallback,
-		spared: map[netip.Addr]bool{}, tried: map[netip.Addr]bool{}, slowTries: map[netip.Addr]again{}}
+		spared: map[netip.Addr]bool{}, met: map[netip.Addr]bool{}, tried: map[netip.Addr]bool{},
+		slowTries: map[netip.Addr]again{}}
 }
 
 // start begins the wait for chunks.
@@ -194,16 +196,35 @@ func (f *fallback) fetched() {
 	}
 }
 
+// another gives a root that this device follows from now on the time to serve it, once
+// for each address: what came before says nothing of it. A device that waits for its
+// turn at the origin waits that much longer.
+func (f *fallback) another(a netip.Addr) {
+	m := f.m
+	if f.met[a] || len(f.met) >= mostSpared {
+		return
+	}
+	f.met[a] = true
+	f.contest.Another(m.now)
+	if f.budget.Waiting() && f.review.state == satisfied && !m.held.complete() {
+		f.budget.Cancel()
+		f.gained, f.wait = m.now, m.cfg.Transfer.CatchUp
+	}
+}
+
 // mostSpared bounds the roots that are remembered; later ones are given no time.
 const mostSpared = 64
 
 // spare ends the download of this device for a root that seems to be on its way, and
 // gives that time to catch up, once: for as long as the origin takes for what it
-// lacks and cfg.CatchUpChunks more.
+// lacks and cfg.CatchUpChunks more. Where the line takes longer for those than cfg.CatchUp
+// it could not: what has come of a chunk would only come again, or of a body without
+// ranges.
 func (f *fallback) spare(r *election.Candidate) bool {
 	m, a, cfg := f.m, r.Addr.Addr(), f.m.cfg.Transfer
 	advances := r.Claim.Prefix > r.Claim.Rank.Prefix || r.Claim.Bytes > 0
-	if f.thin() || !advances || m.el.WasDistrusted(a) || r.Claim.Prefix > m.held.Prefix() ||
+	late := time.Duration(cfg.CatchUpChunks)*f.chunkTime() > cfg.CatchUp
+	if late || !advances || m.el.WasDistrusted(a) || r.Claim.Prefix > m.held.Prefix() ||
 		f.spared[a] || len(f.spared) >= mostSpared {
 		return false
 	}

@@ -447,3 +447,83 @@ func TestTriesWhoDownloads(t *testing.T) {
 		t.Error("does not try who has the file now")
 	}
 }
+
+// TestNoTimeWhereChunksAreSlow: a root that is behind is given no time to catch up where
+// the line takes longer for the chunks of that time than it lasts: what came of a chunk, or
+// of a body without ranges, would come again.
+func TestNoTimeWhereChunksAreSlow(t *testing.T) {
+	for _, rate := range []int64{30_000, 1_000_000} {
+		m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+		m.Step(0, Start{}, nil)
+		now := untilRoot(t, m)
+		m.Step(now, OriginOpened{Size: 1 << 20}, nil)
+		m.Step(now, OriginBytes{Bytes: 1}, nil)
+		now += 1100 * time.Millisecond
+		m.Step(now, OriginBytes{Bytes: 1 + rate*11/10}, nil)
+		m.Step(now, Stored{Index: 0}, nil)
+		out := m.Step(now, claimed(1, &wire.Claim{Rank: wire.Rank{Prefix: 1, Strength: 1}.Confirm(), Size: 1 << 20,
+			Prefix: 1, Bytes: 1 << 18}), nil)
+		if m.IsRoot() {
+			t.Fatal("does not follow the higher rank")
+		}
+		if slow := rate < 65536; stops(out) == slow {
+			t.Errorf("a chunk takes %v: stops %v", m.fallback.chunkTime(), !slow)
+		}
+	}
+}
+
+// TestAnotherRootIsJudgedAnew: what the server brought under a root says nothing of the next
+// one, once for each address.
+func TestAnotherRootIsJudgedAnew(t *testing.T) {
+	higher := func(i int) *wire.Claim {
+		return &wire.Claim{Rank: wire.Rank{Prefix: 8, Strength: uint32(i)}.Confirm(), Size: 1 << 20, Prefix: 8}
+	}
+	m, now, _ := outranked(t, higher(1))
+	brings := func(i int) {
+		now += 900 * time.Millisecond
+		m.Step(now, Stored{Index: i}, nil)
+	}
+	brings(1)
+	m.Step(now, claimed(2, higher(2)), nil)
+	if brings(2); m.el.Distrusted(now, addr(2).Addr()) {
+		t.Error("distrusts a root for what came before it")
+	}
+	m.fallback.another(addr(2).Addr())
+	if brings(3); !m.el.Distrusted(now, addr(2).Addr()) {
+		t.Error("believes a root that brings nothing")
+	}
+}
+
+// TestWaitsForAnotherRoot: a device that waits for its turn at the server waits for a root
+// that it comes to follow, once for each address.
+func TestWaitsForAnotherRoot(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	link := attach(t, m)
+	for range m.cfg.Transfer.FailedPeers {
+		m.Step(m.now, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+		link = placedBelow(m, 1, &wire.Welcome{From: peer(1), Size: 1 << 20})
+	}
+	m.Step(m.now, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+	if !m.fallback.budget.Waiting() {
+		t.Fatal("does not wait for its turn: the test shows nothing")
+	}
+	other := claimed(2, &wire.Claim{Rank: wire.Rank{Complete: true, Prefix: 16}.Confirm(), Size: 1 << 20, Prefix: 16,
+		Complete: true})
+	began := m.now
+	m.Step(began, other, nil)
+	if m.el.Root() == nil || m.el.Root().Peer != peer(2) || m.fallback.budget.Waiting() {
+		t.Fatalf("follows %v, waits for the server %v", m.el.Root(), m.fallback.budget.Waiting())
+	}
+	for now := began; !m.origin.busy(); now += 100 * time.Millisecond {
+		if now > began+10*time.Second {
+			t.Fatal("waits for ever")
+		}
+		m.Step(now, other, nil)
+		m.Step(now, Datagram{From: addr(2), Env: wire.Envelope{From: peer(2), TCPPort: wire.Port},
+			Msg: &wire.Place{Wait: 100, Trees: 1}}, nil)
+		pass(t, m, now, now+99*time.Millisecond)
+	}
+	if waited := m.now - began; waited < m.cfg.Transfer.CatchUp {
+		t.Errorf("the root has %v", waited)
+	}
+}

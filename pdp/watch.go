@@ -171,7 +171,11 @@ func (f *following) follow(why wire.Reason) {
 	m := f.m
 	r := m.el.Root()
 	f.judge()
-	if f.roots.follow(m.now, r.Peer, r.Addr.Addr()) && !m.fallback.starving && m.fallback.review.givesWay() {
+	fresh := f.roots.follow(m.now, r.Peer, r.Addr.Addr())
+	if fresh {
+		m.fallback.another(r.Addr.Addr())
+	}
+	if fresh && !m.fallback.starving && m.fallback.review.givesWay() {
 		slow := m.fallback.review.state == comparing
 		m.fallback.withdraw() // the root is to serve now
 		if slow && r.Claim.Complete {

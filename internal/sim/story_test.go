@@ -303,7 +303,7 @@ var stories = []story{
 	{name: "a liar resigns in the root's name", n: 8, last: sec(10), wan: 1.02, do: func(c *story) {
 		c.liar(Rule{On: OnTime, Every: 100 * time.Millisecond, Chance: 1, Do: DoResign, As: AsRoot})
 	}},
-	{name: "a liar serves a chunk a second", n: 8, last: sec(30), wan: 1.05, do: func(c *story) {
+	{name: "a liar serves a chunk a second", n: 8, last: sec(30), wan: 1.1, do: func(c *story) {
 		c.liar(asHolder(Rule{On: OnTime, Every: time.Second, Chance: 1, Do: DoChunk})...)
 	}},
 	{name: "a liar claims to hold all and the budget", n: 8, last: sec(16), wan: 1.02, do: func(c *story) {

@@ -42,6 +42,10 @@ func (c *Contest) Peer() bool {
 	return c.lead == 0
 }
 
+// Another begins to count anew, of another root: what it brings counts from then on.
+// The lead stays.
+func (c *Contest) Another(now time.Duration) { c.since, c.origin, c.peers = now, 0, 0 }
+
 // Unmatched reports whether the origin has brought a few chunks, over a while, and
 // no peer a single one.
 func (c *Contest) Unmatched(now time.Duration) bool {
