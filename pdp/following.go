@@ -47,6 +47,14 @@ func (f *following) in(stripe uint8) *side {
 	return f.all[0]
 }
 
+// other returns the side in the other tree, nil if the file takes one.
+func (f *following) other(s *side) *side {
+	if f.trees != 2 {
+		return nil
+	}
+	return f.all[1-s.stripe]
+}
+
 // of returns the side whose parent a link goes to, nil if there is none.
 func (f *following) of(l Link) *side {
 	for _, s := range f.sides() {

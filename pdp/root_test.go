@@ -527,3 +527,37 @@ func TestWaitsForAnotherRoot(t *testing.T) {
 		t.Errorf("the root has %v", waited)
 	}
 }
+
+// TestJoinsTheTreeThatServes: a device that has all of one stripe takes the rest from the
+// parent that sent it, once, if the parent in the other tree would take long.
+func TestJoinsTheTreeThatServes(t *testing.T) {
+	for _, sent := range []int{0, 1, 60} {
+		m := newMachine(File{Size: 8 << 20, Signed: true, Keyed: true}, 1)
+		links := [2]Link{attachTo(t, m, 8<<20)}
+		now := m.now
+		m.following.trees = 2
+		slow := m.following.all[1]
+		slow.follower.Root(now, peer(1), addr(1), addr(1), 0)
+		slow.dialTo(peer(2), addr(2))
+		_, _, links[1] = slow.follower.Parent()
+		m.Step(now, Opened{Link: links[1]}, nil)
+		m.Step(now, Framed{Link: links[1], Frame: &wire.Welcome{From: peer(2), Size: 8 << 20}}, nil)
+		for i := range 64 {
+			m.Step(now, Stored{Link: links[0], Index: 2 * i}, nil)
+		}
+		for i := range sent {
+			m.Step(now, Stored{Link: links[1], Index: 2*i + 1}, nil)
+		}
+		var out []Action
+		for end := now + m.cfg.Transfer.SlowWindow + time.Second; now < end; now += 100 * time.Millisecond {
+			for _, l := range links {
+				out = append(out, m.Step(now, Framed{Link: l, Frame: &wire.Progress{}}, nil)...)
+			}
+			out = append(out, pass(t, m, now, now+99*time.Millisecond)...)
+		}
+		dials := slices.ContainsFunc(out, func(a Action) bool { d, is := a.(Dial); return is && d.Addr == addr(1) })
+		if long := sent < 60; dials != long {
+			t.Errorf("%d of 64 chunks came: joins the other parent %v", sent, dials)
+		}
+	}
+}

@@ -25,6 +25,8 @@ type side struct {
 	watch    *follower.ParentWatch // while a parent is attached
 	epoch    uint64                // of the parent's content, 0 while it has none
 	reportAt time.Duration         // to the parent
+	joined   bool                  // the parent in the other tree was asked for this one's chunks
+	lags     timer                 // this parent would take long: when to do so
 }
 
 func newSide(m *Machine, stripe uint8, links *follower.Links) *side {
@@ -367,6 +369,31 @@ func (s *side) settle() {
 		m.act(SendFrame{l, &wire.Report{Prefix: m.held.PrefixOf(s.set())}})
 		s.reportAt = m.now + 4*m.cfg.Transfer.KeepAlive
 	}
+	s.join()
+}
+
+// join takes the rest of the file from the parent in the other tree, once, if that has sent
+// all of its stripe and this one would take long: what it did counts more than what the
+// root or any parent says. Of a subtree the topmost devices do so first.
+func (s *side) join() {
+	const deepest = 3 // a path may be a lie
+	m, other := s.m, s.m.following.other(s)
+	if s.joined || s.watch == nil || other == nil || other.follower.State() != follower.Attached ||
+		m.held.PrefixOf(other.set()) < m.held.Chunks() || s.watch.Takes(m.held.Chunks()) <= m.cfg.Transfer.Stall {
+		s.lags.stop()
+		return
+	}
+	if !s.lags.set {
+		s.lags.start(m.now + time.Duration(min(s.follower.Depth(), deepest)-1)*m.cfg.Transfer.SlowWindow)
+	}
+	p, _, _ := s.follower.Parent()
+	better, link, _ := other.follower.Parent()
+	if p == better || !s.lags.due(m.now) {
+		return
+	}
+	s.joined = true
+	s.fail(wire.ReasonNoProgress)
+	s.dialTo(better, link)
 }
 
 func (s *side) deadline() (time.Duration, bool) {

@@ -26,6 +26,8 @@ type ParentWatch struct {
 	root       int // the root's prefix as the parent knows it
 	fromRoot   int
 	waited     int // windows in a row in which the parent fell behind the root
+	measured   bool
+	sent       int // in the last window
 }
 
 // NewParentWatch starts to watch a parent while holding prefix chunks.
@@ -94,6 +96,7 @@ func (w *ParentWatch) slow(now time.Duration, depth int) wire.Reason {
 	ahead, sent := w.parent-w.fromParent, w.mine-w.fromMine
 	lag := w.parent - w.mine
 	w.pace = max(ahead, w.pace*3/4)
+	w.measured, w.sent = true, sent
 	if w.root-w.parent >= w.cfg.SlowLag && w.root-w.fromRoot > 3*ahead ||
 		w.root > w.parent && w.parent <= w.mine && ahead == 0 {
 		w.waited++
@@ -108,6 +111,20 @@ func (w *ParentWatch) slow(now time.Duration, depth int) wire.Reason {
 		return wire.ReasonParentSlow
 	}
 	return wire.ReasonNone
+}
+
+// Takes returns how long the parent takes up to a chunk at its pace in the last window;
+// 0 if there was none yet.
+func (w *ParentWatch) Takes(chunk int) time.Duration {
+	const longest = 10 * time.Minute
+	switch left := chunk - w.mine; {
+	case !w.measured || left <= 0:
+		return 0
+	case w.sent <= 0:
+		return longest
+	default:
+		return min(longest, w.cfg.SlowWindow*time.Duration(left)/time.Duration(w.sent))
+	}
 }
 
 // Stay starts the wait again: the parent is kept although it was found slow.
