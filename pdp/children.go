@@ -184,13 +184,13 @@ func (c *children) servable(set transfer.Set) int {
 	return c.m.held.PrefixOf(set)
 }
 
-// ahead returns the first chunk of a set behind the prefix that children may have, and
-// that is not before i.
-func (c *children) ahead(set transfer.Set, i int) (int, bool) {
+// ahead returns the first chunk of a set behind the prefix that children may have, that
+// is not before i, and not marked.
+func (c *children) ahead(set transfer.Set, i int, sent transfer.Marks) (int, bool) {
 	if c.m.cfg.Transfer.WholeFiles {
 		return 0, false
 	}
-	return c.m.held.Next(set, i)
+	return c.m.held.Next(set, i, sent)
 }
 
 // settle sends chunks and keep-alives to the children, and reclaims slots.

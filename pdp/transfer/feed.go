@@ -21,8 +21,8 @@ type Child struct {
 	Prefix   int
 	Complete bool
 
-	next     int          // all of its chunks before it have been sent
-	ahead    map[int]bool // sent, though chunks before them are lacking here
+	next     int   // all of its chunks before it have been sent
+	ahead    Marks // sent, though chunks before them are lacking here
 	inFlight int
 	moved    time.Duration // when a chunk last left for it
 	heard    time.Duration // when it last sent something
@@ -123,8 +123,10 @@ func (f *Feed) Report(now time.Duration, l Link, prefix int, complete bool) {
 }
 
 // Next calls send for each chunk that may leave now, given the prefix of each set
-// that may be served, and what is held behind it: without, nothing.
-func (f *Feed) Next(now time.Duration, prefix func(Set) int, held func(Set, int) (int, bool), send func(Link, int)) {
+// that may be served, and what is held behind it: without, nothing. Held returns the
+// first chunk of a set that is held, not before another one, and not marked.
+func (f *Feed) Next(now time.Duration, prefix func(Set) int, held func(Set, int, Marks) (int, bool),
+	send func(Link, int)) {
 	for _, c := range f.children {
 		window := f.cfg.Window
 		if c.Set != All {
@@ -146,29 +148,21 @@ func (f *Feed) Next(now time.Duration, prefix func(Set) int, held func(Set, int)
 
 // choose returns the next chunk for the child: in order up to the prefix, then what is
 // held behind it, so that it is not lost with this device.
-func choose(c *Child, prefix int, held func(Set, int) (int, bool)) (i int, ok bool) {
+func choose(c *Child, prefix int, held func(Set, int, Marks) (int, bool)) (i int, ok bool) {
 	for c.next < prefix {
 		i = c.next
 		c.next = c.Set.from(c.next + 1)
-		if sent := c.ahead[i]; !sent {
+		if !c.ahead.has(i) {
 			return i, true
 		}
-		delete(c.ahead, i)
 	}
 	if held == nil {
 		return 0, false
 	}
-	for i, ok = held(c.Set, prefix); ok; i, ok = held(c.Set, i+1) {
-		if i < c.next || c.ahead[i] {
-			continue
-		}
-		if c.ahead == nil {
-			c.ahead = map[int]bool{}
-		}
-		c.ahead[i] = true
-		return i, true
+	if i, ok = held(c.Set, max(c.next, prefix), c.ahead); ok {
+		c.ahead.add(i)
 	}
-	return 0, false
+	return i, ok
 }
 
 // Lagging returns the first child that takes no bytes or sends nothing, and

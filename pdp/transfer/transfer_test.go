@@ -105,13 +105,22 @@ func TestAhead(t *testing.T) {
 		}
 		held := func(i int) bool { return have[i] }
 		prefix := func(set Set) int { i, _ := find(set, 0, func(i int) bool { return !have[i] }); return i }
+		asked := 0
+		ahead := func(set Set, i int, sent Marks) (int, bool) {
+			asked++
+			return find(set, i, func(i int) bool { return held(i) && !sent.has(i) })
+		}
 		next := func() {
-			f.Next(0, prefix, func(set Set, i int) (int, bool) { return find(set, i, held) }, func(_ Link, i int) {
+			asked = 0
+			f.Next(0, prefix, ahead, func(_ Link, i int) {
 				if lowest, _ := find(set, 0, func(i int) bool { return have[i] && !sent[i] }); lowest != i {
 					t.Fatalf("seed %d: chunk %d of set %d leaves before %d", seed, i, set, lowest)
 				}
 				sent[i] = true
 			})
+			if asked > LAN().Window {
+				t.Fatalf("seed %d: asks %d times what is held", seed, asked)
+			}
 			f.Sent(0, 1)
 		}
 		for _, i := range rnd.Perm(chunks) {

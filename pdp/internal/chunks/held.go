@@ -1,6 +1,8 @@
 package chunks
 
 import (
+	mathbits "math/bits"
+
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
@@ -189,14 +191,31 @@ func (h *Held) PrefixOf(set transfer.Set) int {
 	return n
 }
 
-// Next returns the first chunk of a set that is held and not before i.
-func (h *Held) Next(set transfer.Set, i int) (next int, ok bool) {
-	for ; i <= min(h.last, h.chunks-1); i++ {
-		if h.have.has(i) && set.Has(uint8(i%wire.MaxStripes)) {
-			return i, true
+// Next returns the first chunk of a set that is held, not before i, and not marked.
+func (h *Held) Next(set transfer.Set, i int, but transfer.Marks) (next int, ok bool) {
+	last, mine := min(h.last, h.chunks-1), wordOf(set)
+	for w := i / 64; w*64 <= last; w++ {
+		b := h.have[w] & mine &^ but.Word(w)
+		if w == i/64 {
+			b &= ^uint64(0) << (i % 64)
+		}
+		if b != 0 {
+			next = w*64 + mathbits.TrailingZeros64(b)
+			return next, next <= last
 		}
 	}
 	return 0, false
+}
+
+// wordOf returns the chunks of a set among 64, of which the first has a number that 64
+// divides: of each stripe every second one, in general every wire.MaxStripes-th.
+func wordOf(set transfer.Set) (w uint64) {
+	for s := range uint8(wire.MaxStripes) {
+		if set.Has(s) {
+			w |= ^uint64(0) / (1<<wire.MaxStripes - 1) << s
+		}
+	}
+	return w
 }
 
 // FromOrigin reports whether a chunk is held that came from the origin.

@@ -51,9 +51,10 @@ func TestHeld(t *testing.T) {
 			}
 		}
 		set, i := transfer.Set(1+rnd.IntN(3)), rnd.IntN(n)
-		next, ok := h.Next(set, i)
+		but := transfer.Marks{rnd.Uint64() & rnd.Uint64()}
+		next, ok := h.Next(set, i, but)
 		for ; i < n; i++ {
-			if _, held := from[i]; held && set.Has(uint8(i%2)) {
+			if _, held := from[i]; held && set.Has(uint8(i%2)) && but.Word(i/64)&(1<<(i%64)) == 0 {
 				break
 			}
 		}
