@@ -23,7 +23,15 @@ type OrderRequest struct {
 	State   string `json:"state,omitempty"`
 	Active  string `json:"active,omitempty"`
 	Text    string `json:"text,omitempty"`
-	All     bool   `json:"all,omitempty"`
+	// So do NoProfile, Registration, Load, Release, Failed and SilentS, how many seconds
+	// a device must have been silent.
+	NoProfile    bool   `json:"no_profile,omitempty"`
+	Registration string `json:"origin,omitempty"`
+	Load         string `json:"load,omitempty"`
+	Release      string `json:"release,omitempty"`
+	Failed       bool   `json:"failed,omitempty"`
+	SilentS      int64  `json:"silent_s,omitempty"`
+	All          bool   `json:"all,omitempty"`
 	// Rollout finds the devices of a rollout, Wave those of one of its waves, from 1; 0
 	// means of all.
 	Rollout string `json:"rollout,omitempty"`

@@ -33,6 +33,8 @@ type sendFlags struct {
 	at    string
 	life  time.Duration
 	watch bool
+	// silent is for how long a device must have been silent, 0 for all.
+	silent console.Age
 }
 
 func (f *sendFlags) flags(cmd *cobra.Command) {
@@ -45,6 +47,8 @@ func (f *sendFlags) flags(cmd *cobra.Command) {
 	s.StringVar(&f.order.State, "state", "", "devices in this state, as last reported")
 	s.StringVar(&f.order.Active, "active", "", "devices that run this load, as last reported")
 	s.StringVar(&f.order.Text, "text", "", "devices with this in their name or description")
+	s.BoolVar(&f.order.Failed, "failed", false, "devices that tell of a failure")
+	s.Var(&f.silent, "silent", "devices that have not reported for so long, such as 1d or 90m")
 	s.StringVar(&f.order.Rollout, "rollout", "", "devices of this rollout")
 	s.IntVar(&f.order.Wave, "wave", 0, "devices of this wave of --rollout, from 1; default: of all waves")
 	s.BoolVar(&f.order.All, "all", false, "all devices")
@@ -63,6 +67,7 @@ func (f *sendFlags) request(cmd *cobra.Command, kind string) (client.OrderReques
 		return o, errors.New("--expires is 1s or longer")
 	}
 	o.LifeS = int64(f.life / time.Second)
+	o.SilentS = int64(time.Duration(f.silent) / time.Second)
 	if console.Given(cmd, "lines") && o.Lines < 1 {
 		return o, errors.New("--lines is 1 to 1000")
 	}

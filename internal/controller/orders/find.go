@@ -93,8 +93,7 @@ func known(ctx context.Context, ctl *domain.Controller, a domain.Actor, names ma
 // in of; nil: of all.
 func filtered(ctx context.Context, ctl *domain.Controller, a domain.Actor, r Request,
 	of map[string]bool) (rows []domain.DeviceRow, err error) {
-	f := domain.DeviceFilter{Site: r.Site, Model: r.Model, Profile: r.Profile, State: r.State, Active: r.Active,
-		Text: r.Text}
+	f := r.filter(ctl.Time())
 	for p := (domain.Page{Limit: domain.MaxPage}); ; {
 		l, err := ctl.Devices(ctx, a, f, p)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/internal/testkit/realmsuite"
+	"github.com/peerload/peerload/report"
 )
 
 // TestWave: an order goes to the devices of a wave, or of all waves, that are devices
@@ -75,6 +76,50 @@ func TestWave(t *testing.T) {
 		}
 		if slices.Sort(got); err != nil || !slices.Equal(got, c.want) || sent.Reach.Devices != len(c.want) {
 			t.Errorf("%+v reached %v, %v", c.ask, got, err)
+		}
+	}
+}
+
+// TestFilters: an order finds devices by whatever a list of devices finds them by.
+func TestFilters(t *testing.T) {
+	r := newRig(t)
+	lobby, load := "lobby", "edge-1"
+	_, err := r.ctl.CreateProfile(t.Context(), r.root, lobby, domain.ProfileChange{})
+	if err == nil {
+		_, err = r.ctl.UpdateDevice(t.Context(), r.root, one, domain.DeviceChange{Profile: &lobby}, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = r.ctl.Update(t.Context(), r.root, func(tx domain.Tx, _ domain.Note) error {
+		d, err := tx.Devices().Get(t.Context(), two)
+		d.Load, d.Registration = domain.Assignment{Load: load}, domain.RegistrationAutomatic
+		return errors.Join(err, tx.Devices().Put(t.Context(), &d), tx.States().Put(t.Context(), &domain.DeviceState{
+			Device: three, LastSeen: r.ctl.Time(), Last: report.Device{State: report.StateFailed, Reason: "disk"}}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		ask  Request
+		want []string
+	}{
+		{Request{NoProfile: true}, []string{two, three}}, {Request{Registration: "auto-registered"}, []string{two}},
+		{Request{Load: load}, []string{two}}, {Request{Failed: true}, []string{three}},
+		{Request{Silent: 60}, []string{one, two}}, {Request{NoProfile: true, Silent: 60}, []string{two}},
+		{Request{Release: "none"}, nil},
+	} {
+		c.ask.Kind = string(order.Retry)
+		sent, err := r.orders.Send(t.Context(), r.root, c.ask, true)
+		if len(c.want) == 0 && errors.Is(err, domain.ErrRefused) {
+			continue
+		}
+		if err != nil || sent.Reach.Devices != len(c.want) || !slices.Equal(sent.Reach.Some, c.want) {
+			t.Errorf("%+v reached %+v, %v", c.ask, sent.Reach, err)
+		}
+		c.ask.All = true
+		if _, err := r.orders.Send(t.Context(), r.root, c.ask, true); !errors.Is(err, domain.ErrInvalid) {
+			t.Errorf("%+v: %v", c.ask, err)
 		}
 	}
 }

@@ -92,7 +92,15 @@ type Request struct {
 	State   string   `json:"state,omitempty"`
 	Active  string   `json:"active,omitempty"`
 	Text    string   `json:"text,omitempty"`
-	All     bool     `json:"all,omitempty"`
+	// NoProfile, Registration, Load, Release, Failed and Silent find devices as a list of
+	// them does.
+	NoProfile    bool   `json:"no_profile,omitempty" doc:"devices that have no profile"`
+	Registration string `json:"origin,omitempty" enum:"administrator,auto-registered,enrolled"`
+	Load         string `json:"load,omitempty" maxLength:"255" doc:"assigned at the level of the device"`
+	Release      string `json:"release,omitempty" maxLength:"64" doc:"assigned at the level of the device"`
+	Failed       bool   `json:"failed,omitempty" doc:"devices that tell of a failure: of their upgrade or of a file set"`
+	Silent       int64  `json:"silent_s,omitempty" minimum:"0" maximum:"315360000" doc:"devices that have not reported for so long; 0: all"`
+	All          bool   `json:"all,omitempty"`
 	// Rollout finds the devices of a rollout, Wave those of one of its waves, from 1.
 	Rollout string `json:"rollout,omitempty" maxLength:"64"`
 	Wave    int    `json:"wave,omitempty" minimum:"0" maximum:"100" doc:"of the rollout, from 1; 0 or left out: all"`
@@ -123,7 +131,19 @@ func (r Request) finds() bool {
 
 // filters reports whether it finds them by what is known of each.
 func (r Request) filters() bool {
-	return r.Site != "" || r.Model != "" || r.Profile != "" || r.State != "" || r.Active != "" || r.Text != ""
+	return r.Site+r.Model+r.Profile+r.State+r.Active+r.Text+r.Registration+r.Load+r.Release != "" || r.NoProfile ||
+		r.Failed || r.Silent != 0
+}
+
+// filter is what the fields find devices by.
+func (r Request) filter(now time.Time) domain.DeviceFilter {
+	f := domain.DeviceFilter{Site: r.Site, Model: r.Model, Profile: r.Profile, State: r.State, Active: r.Active,
+		Text: r.Text, NoProfile: r.NoProfile, Registration: r.Registration, Load: r.Load, Release: r.Release,
+		Failed: r.Failed}
+	if r.Silent > 0 {
+		f.Silent = now.Add(-time.Duration(r.Silent) * time.Second)
+	}
+	return f
 }
 
 // checkKind says which kinds there are, if this is none of them.
@@ -141,8 +161,8 @@ func (r Request) order(now time.Time) (o domain.SentOrder, err error) {
 	}
 	switch named := len(r.Devices) > 0; {
 	case !named && !r.finds() && !r.All:
-		return o, invalid("the order is for nobody: name devices, or find them by site, model, profile, state, load, " +
-			"text or rollout, or say that it is for all")
+		return o, invalid("the order is for nobody: name devices, find them by a condition such as a site or a " +
+			"state, or say that it is for all")
 	case r.Wave != 0 && r.Rollout == "":
 		return o, invalid("a wave is one of a rollout: name it")
 	case named && (r.finds() || r.All), r.finds() && r.All:
