@@ -217,13 +217,6 @@ func (p fleetPage) Export(format string) string {
 	return "/devices/export?" + q.Encode()
 }
 
-// Orderable reports whether an order can be sent to all that match.
-func (p fleetPage) Orderable() bool {
-	return !slices.ContainsFunc(p.Filters, func(f frame.Field) bool {
-		return f.Value != "" && (f.Name == "silent" || slices.Contains(unordered, f.Name))
-	})
-}
-
 // Queryable reports whether a bulk change finds the same devices.
 func (p fleetPage) Queryable() bool {
 	return !slices.ContainsFunc(p.Filters, func(f frame.Field) bool {

@@ -15,8 +15,13 @@ import (
 var orderKinds = []string{"check-in", "retry", "forget-failure", "update-settings", "restart", "reset-together",
 	"collect-log"}
 
-// unordered are parameters of the list of devices by which no order finds them.
-var unordered = []string{"failed", "silent_s", "no_profile", "origin", "load", "release"}
+// orderFinds are the parameters by which an order finds devices: those of their list, a
+// rollout or one of its waves, or all.
+var orderFinds = []string{"site", "model", "profile", "state", "active", "text", "no_profile", "origin", "load",
+	"release", "failed", "silent_s", "rollout", "wave", "all"}
+
+// orderSays are the other parameters of an order.
+var orderSays = []string{"device", "csrf", "kind", "life", "at", "lines"}
 
 // orderToAll is where an order to all devices begins.
 const orderToAll = "/orders/new?all=yes"
@@ -98,33 +103,55 @@ func cancelOrder(v *frame.Visit) error {
 		func() error { _, err := v.API.CancelOrder(v.Context(), o.ID); return err })
 }
 
+// orderTo is an order to the devices that parameters name or find.
+func orderTo(q url.Values) (o client.OrderRequest, err error) {
+	nobody := &client.Error{Status: http.StatusUnprocessableEntity, Kind: client.Invalid,
+		Detail: "no device is selected: go back, and select those that the order is for"}
+	for name := range q { // to pass over a condition would be to reach more devices
+		if !slices.Contains(orderFinds, name) && !slices.Contains(orderSays, name) {
+			return o, &client.Error{Status: http.StatusUnprocessableEntity, Kind: client.Invalid,
+				Detail: "an order cannot be sent to devices by these conditions: select them one by one"}
+		}
+	}
+	o = client.OrderRequest{Kind: "check-in", Devices: q["device"], Site: q.Get("site"), Model: q.Get("model"),
+		Profile: q.Get("profile"), State: q.Get("state"), Active: q.Get("active"), Text: q.Get("text"),
+		NoProfile: q.Get("no_profile") != "", Registration: q.Get("origin"), Load: q.Get("load"),
+		Release: q.Get("release"), Failed: q.Get("failed") != "", Rollout: q.Get("rollout")}
+	if is := q.Get("wave"); is != "" {
+		n, ok := frame.Int(is)
+		if !ok || n < 1 || n > 100 {
+			return o, &client.Error{Status: http.StatusUnprocessableEntity, Kind: client.Invalid,
+				Detail: "the wave is a number from 1: go back to the rollout, and select one"}
+		}
+		o.Wave = int(n)
+	}
+	if is := q.Get("silent_s"); is != "" {
+		n, ok := frame.Int(is)
+		if !ok || n < 1 {
+			return o, nobody
+		}
+		o.SilentS = n
+	}
+	// To all devices only if that is said: nothing that was selected is not everything.
+	o.All = q.Get("all") != ""
+	some := len(o.Devices) > 0 || slices.ContainsFunc(orderFinds, func(name string) bool {
+		return name != "all" && name != "wave" && q.Get(name) != ""
+	})
+	if some == o.All {
+		return o, nobody
+	}
+	return o, nil
+}
+
 // newOrder is the form of an order; the address says to which devices.
 func newOrder(v *frame.Visit) error {
 	q := v.R.URL.Query()
 	if v.R.Method == http.MethodPost {
 		q = v.R.PostForm
 	}
-	if slices.ContainsFunc(unordered, q.Has) {
-		return &client.Error{Status: http.StatusUnprocessableEntity, Kind: client.Invalid,
-			Detail: "an order cannot be sent to devices by these conditions: select them one by one"}
-	}
-	o := client.OrderRequest{Kind: "check-in", Devices: q["device"], Site: q.Get("site"), Model: q.Get("model"),
-		Profile: q.Get("profile"), State: q.Get("state"), Active: q.Get("active"), Text: q.Get("text"),
-		Rollout: q.Get("rollout")}
-	if is := q.Get("wave"); is != "" {
-		n, ok := frame.Int(is)
-		if !ok || n < 1 || n > 100 {
-			return &client.Error{Status: http.StatusUnprocessableEntity, Kind: client.Invalid,
-				Detail: "the wave is a number from 1: go back to the rollout, and select one"}
-		}
-		o.Wave = int(n)
-	}
-	// To all devices only if that is said: nothing that was selected is not everything.
-	o.All = q.Get("all") != ""
-	some := len(o.Devices) > 0 || o.Site+o.Model+o.Profile+o.State+o.Active+o.Text+o.Rollout != ""
-	if some == o.All {
-		return &client.Error{Status: http.StatusUnprocessableEntity, Kind: client.Invalid,
-			Detail: "no device is selected: go back, and select those that the order is for"}
+	o, err := orderTo(q)
+	if err != nil {
+		return err
 	}
 	f := frame.Form{Title: v.T("Order to devices"), Action: "/orders/new", Back: "/devices", Button: v.T("Send the order")}
 	var kinds []frame.Option
@@ -142,9 +169,10 @@ func newOrder(v *frame.Visit) error {
 		Devices []string
 		Query   map[string]string
 		Refused string
-	}{Form: f, Devices: o.Devices, Query: map[string]string{"site": o.Site, "model": o.Model, "profile": o.Profile,
-		"state": o.State, "active": o.Active, "text": o.Text, "all": q.Get("all"),
-		"rollout": o.Rollout, "wave": q.Get("wave")}}
+	}{Form: f, Devices: o.Devices, Query: map[string]string{}}
+	for _, name := range orderFinds {
+		page.Query[name] = q.Get(name)
+	}
 	if v.R.Method == http.MethodPost {
 		return sendOrder(v, o, f)
 	}
@@ -159,10 +187,11 @@ func newOrder(v *frame.Visit) error {
 
 func sendOrder(v *frame.Visit, o client.OrderRequest, f frame.Form) error {
 	f.Hidden = map[string]string{}
-	for name, is := range map[string]string{"site": o.Site, "model": o.Model, "profile": o.Profile, "state": o.State,
-		"active": o.Active, "text": o.Text, "device": strings.Join(o.Devices, " "), "all": v.Form("all"),
-		"rollout": o.Rollout, "wave": v.Form("wave")} {
-		if is != "" {
+	if len(o.Devices) > 0 {
+		f.Hidden["device"] = strings.Join(o.Devices, " ")
+	}
+	for _, name := range orderFinds {
+		if is := v.Form(name); is != "" {
 			f.Hidden[name] = is
 		}
 	}

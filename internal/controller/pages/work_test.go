@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -22,6 +23,19 @@ func TestSoftwarePages(t *testing.T) {
 	b.get("/loads/new")
 	b.upload("/loads/new", append(fields, "@file/app.bin", "other")...).want(t, 409, `value="fw-1"`)
 	b.upload("/loads/new", "name", "fw-2", "version", "2").want(t, 422, `value="fw-2"`)
+	// Another version of one that is assigned takes its place only if somebody says so.
+	must(s.api.AssignLoad(t.Context(), client.Target{Level: "model", Name: "7941"}, "fw-1", client.AnyVersion))
+	fields[3] = "1.1"
+	b.get("/loads/new").want(t, 200, "More rules", `name="replace"`, `value="true"`,
+		"If a load of this name is assigned in another version")
+	refused := b.upload("/loads/new", append(fields, "@file/app.bin", "newer", "replace", "")...).want(t, 409, "Refused")
+	if l := must(s.api.Load(t.Context(), "fw-1")); l.Release != "1.0" || !strings.Contains(refused.text, `value="1.1"`) {
+		t.Errorf("it was replaced, or what was typed is lost: %+v\n%s", l, refused.text)
+	}
+	b.upload("/loads/new", append(fields, "@file/app.bin", "newer", "replace", "true")...).want(t, 200,
+		"1.1", "!dsp.bin")
+	must(s.api.AssignLoad(t.Context(), client.Target{Level: "model", Name: "7941"}, "", client.AnyVersion))
+	fields[3] = "1.0"
 	mine := b.csrf
 	b.csrf = "another"
 	b.upload("/loads/new", append(fields, "@file/app.bin", "x")...).want(t, 403)
@@ -56,7 +70,7 @@ func TestOrderPages(t *testing.T) {
 	b.post("/orders/new", "kind", "retry", "life", "5").want(t, 422, "no device is selected")
 	b.get("/orders/new?all=yes").want(t, 200, "This touches 12 devices", `name="all" value="yes"`)
 	b.get("/orders/new?all=yes&site=Kyoto").want(t, 422)
-	b.get("/orders/new?site=Kyoto&no_profile=true").want(t, 422, "one by one")
+	b.get("/orders/new?site=Kyoto&about=edge-2.0").want(t, 422, "one by one")
 	b.get("/orders/new?device=SEP000000000001")
 	at := time.Now().UTC().Add(time.Hour).Truncate(time.Minute)
 	b.post("/orders/new", "device", "SEP000000000001", "kind", "reset-together", "life", "90", "at", "soon").want(t, 422,
@@ -76,7 +90,7 @@ func TestOrderPages(t *testing.T) {
 			t.Errorf("%s: the table has %d devices, want %s", from, lines, want)
 		}
 	}
-	b.get("/orders/new?site=Kyoto&failed=true").want(t, 422, "cannot be sent")
+	s.ordersOfViews(b)
 	b.get("/orders/new?device=SEP000000000001&device=SEP000000000002").want(t, 200, "This touches 2 devices")
 	b.post("/orders/new", "site", "Kyoto", "kind", "retry", "life", "soon").want(t, 422, "number of minutes",
 		`name="site" value="Kyoto"`)
@@ -89,6 +103,48 @@ func TestOrderPages(t *testing.T) {
 	b.post("/orders/new", "device", "SEP000000000001", "kind", "collect-log", "life", "5", "lines", "9999").want(t, 422,
 		"from 1 to 1000")
 	s.user("viewer").get("/orders").want(t, 200, "!/orders/new")
+}
+
+// ordersOfViews: whatever the list of devices is narrowed by, an order to all that match
+// reaches those that it shows, and goes by the same conditions when it is sent.
+func (s *rig) ordersOfViews(b *visitor) {
+	s.t.Helper()
+	load, release := "edge-1.0", "2026.11"
+	must(s.api.Devices.Update(s.t.Context(), "SEP000000000003", client.DeviceChange{Load: &load}, client.AnyVersion))
+	must(s.api.Devices.Update(s.t.Context(), "SEP000000000005", client.DeviceChange{Release: &release},
+		client.AnyVersion))
+	shown := regexp.MustCompile(`<a href="/devices/(SEP[0-9A-F]+)">`)
+	to := regexp.MustCompile(`href="(/orders/new\?[^"]*)"`)
+	for _, view := range []string{"text=Desk+1", "model=linux-amd64", "site=Osaka", "profile=lobby", "state=failed",
+		"active=edge-1.0", "no_profile=true", "origin=administrator", "load=edge-1.0", "release=2026.11", "failed=true",
+		"silent=true", "silent=true&no_profile=true"} {
+		p := b.get("/devices?" + view)
+		is, link := shown.FindAllStringSubmatch(p.text, -1), to.FindStringSubmatch(p.text)
+		if len(is) == 0 || link == nil {
+			s.t.Errorf("%s: %d devices, %v", view, len(is), link)
+			continue
+		}
+		form := b.get(unescape(link[1])).want(s.t, 200, "This touches "+plural(len(is)))
+		fields := []string{"kind", "check-in", "life", "60"}
+		for _, f := range hiddenField.FindAllStringSubmatch(form.text, -1) {
+			if f[1] != "csrf" {
+				fields = append(fields, f[1], unescape(f[2]))
+			}
+		}
+		b.post("/orders/new", replaced(slices.Clone(fields), "life", "soon")...).want(s.t, 422, "number of minutes")
+		sent := b.post("/orders/new", fields...).want(s.t, 200, fmt.Sprintf("on its way to %d devices", len(is)))
+		for _, d := range is {
+			sent.want(s.t, 200, d[1])
+		}
+	}
+}
+
+// plural is how pages say how many devices they mean.
+func plural(n int) string {
+	if n == 1 {
+		return "1 device."
+	}
+	return fmt.Sprintf("%d devices", n)
 }
 
 // A table is shown line by line before it is run, and taken back after.
@@ -362,4 +418,23 @@ func TestAsShown(t *testing.T) {
 	}
 	edit("of the first", read).want(t, 200, "Saved.", "of the first")
 	edit("of the second", read).want(t, 409, "Somebody else has written: of the first", `value="of the second"`)
+}
+
+// TestWordsForAll: what the log, a bulk change and a level tell of is in the language of
+// the page, and a draft has no waves yet.
+func TestWordsForAll(t *testing.T) {
+	s := newRig(t)
+	s.fleetOf("")
+	b := s.user("admin")
+	b.get("/").want(t, 200, "bulk change of 3 lines: phones.csv", "user admin")
+	b.get("/rollouts").want(t, 200, "2 planned", "1 / 2", "!0 / 0")
+	b.get("/profiles/lobby").want(t, 200, "WAN limit (wan-limit)")
+	b.lang = "ja"
+	b.get("/").want(t, 200, "3 行の一括変更: phones.csv", "ユーザー admin", "!user admin")
+	b.get("/audit").want(t, 200, "3 行の一括変更: phones.csv", `href="/audit?target=user%20admin">ユーザー admin</a>`)
+	b.get("/audit?target=user%20admin").want(t, 200, "ユーザー admin", "!一括変更: phones.csv")
+	b.get("/rollouts").want(t, 200, "2 件の予定", "!0 / 0")
+	b.get(s.path("JOB")).want(t, 200, "説明: ", `<th scope="row" data-l="行">2</th>`, "!description")
+	b.get("/profiles/lobby").want(t, 200, "WAN 帯域上限 (wan-limit)")
+	b.get("/history").want(t, 200, "<th scope=\"col\">種類</th>")
 }
