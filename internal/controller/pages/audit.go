@@ -36,10 +36,15 @@ func (p auditPage) Named(v *frame.Visit, field string) string {
 	if name, ok := strings.CutPrefix(field, "settings."); ok && p.settings[name] != "" {
 		return p.settings[name] + " (" + name + ")"
 	}
+	return fieldName(v, field)
+}
+
+// fieldName is a field of a change in words, or by its name if it has none.
+func fieldName(v *frame.Visit, field string) string {
 	if words.Known("field " + field) {
 		return v.T("field " + field)
 	}
-	return field
+	return strings.TrimPrefix(field, "settings.")
 }
 
 // settingLabels are the labels of all settings, by name.

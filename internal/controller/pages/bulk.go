@@ -250,7 +250,7 @@ func changesText(v *frame.Visit, changes []client.FieldChange) string {
 		return strconv.Quote(*s)
 	}
 	for _, c := range changes {
-		out = append(out, c.Field+": "+say(c.Old)+" → "+say(c.New))
+		out = append(out, fieldName(v, c.Field)+": "+say(c.Old)+" → "+say(c.New))
 	}
 	return strings.Join(out, ", ")
 }

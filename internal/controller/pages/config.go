@@ -31,12 +31,13 @@ func assigned(v *frame.Visit, a client.Assignment) cell {
 }
 
 // setHere are the settings of a level in a table.
-func setHere(v *frame.Visit, set map[string]string) table {
+func setHere(v *frame.Visit, set map[string]string) (table, error) {
 	t := table{Title: v.T("Settings that are set here"), Head: []string{v.T("Setting"), v.T("Value")}}
+	labels, err := settingLabels(v)
 	for _, name := range slices.Sorted(maps.Keys(set)) {
-		t.Rows = append(t.Rows, []cell{text(name), text(value(v, name, set[name]))})
+		t.Rows = append(t.Rows, []cell{text(labels[name] + " (" + name + ")"), text(value(v, name, set[name]))})
 	}
-	return t
+	return t, err
 }
 
 // levelActions are what can be done at a level.
@@ -80,7 +81,11 @@ func profileThing(v *frame.Visit) error {
 	p.Know(v.T("Load"), assigned(v, r.Load))
 	p.Know(v.T("File sets"), text(strings.Join(r.FileSets, ", ")))
 	p.Know(v.T("Devices"), cell{Text: v.T("Devices of this profile"), Link: "/devices?" + query("profile", r.Name)})
-	p.Tables = append(p.Tables, setHere(v, r.Settings))
+	here, err := setHere(v, r.Settings)
+	if err != nil {
+		return err
+	}
+	p.Tables = append(p.Tables, here)
 	return v.Show("thing", p)
 }
 
@@ -137,7 +142,11 @@ func enterpriseThing(v *frame.Visit) error {
 	}
 	p.Know(v.T("Auto-registration"), text(auto))
 	p.Know(v.T("Profile of such devices"), text(e.RegisterProfile))
-	p.Tables = append(p.Tables, setHere(v, e.Settings))
+	here, err := setHere(v, e.Settings)
+	if err != nil {
+		return err
+	}
+	p.Tables = append(p.Tables, here)
 	return v.Show("thing", p)
 }
 

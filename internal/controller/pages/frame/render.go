@@ -91,6 +91,8 @@ func (f *Frame) funcs(ja bool) template.FuncMap {
 		"say":          func(key string) string { return wording.Say(ja, key) },
 		"settingvalue": func(setting, is string) string { return wording.Value(ja, setting, is) },
 		"asset":        assetPath,
+		"target":       func(is string) string { return Target(ja, is) },
+		"actor":        func(kind, name string) string { return Actor(ja, kind, name) },
 		"why":          func(code, message string) string { return wording.Why(ja, code, message) },
 		"at":           At,
 		"bytes":        Bytes,

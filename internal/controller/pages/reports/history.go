@@ -43,11 +43,11 @@ func history(v *frame.Visit) error {
 	}
 	p := frame.Listing{Title: v.T("History"), Tabs: Tabs(v), Pages: frame.PagesOf(rows),
 		Filters: []frame.Field{site,
-			{Name: "kind", Label: v.T("What"), Kind: "select", Value: v.Query("kind"), Options: of},
+			{Name: "kind", Label: v.T("What happened"), Kind: "select", Value: v.Query("kind"), Options: of},
 			{Name: "since", Label: v.T("From this day on"), Kind: "date", Value: v.Query("since")},
 			{Name: "before", Label: v.T("Up to this day"), Kind: "date", Value: v.Query("before")}},
 		Empty: v.T("No such entry."),
-		Table: frame.Table{Head: []string{v.T("Device"), v.T("When"), v.T("What"), v.T("In detail")}}}
+		Table: frame.Table{Head: []string{v.T("Device"), v.T("When"), v.T("What happened"), v.T("In detail")}}}
 	for _, e := range rows.Items {
 		what := frame.Text(v.T("history " + e.Kind))
 		if e.Kind == "failure" {

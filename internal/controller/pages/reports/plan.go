@@ -61,7 +61,7 @@ func planFacts(v *frame.Visit, p *frame.Thing, s client.SitePlan) {
 	p.Know(v.T("Over its line"), frame.Text(frame.Bytes(s.WANBytes)))
 	p.Know(v.T("Last device after"), seconds(v, s.LastS, s.Unknown))
 	p.Know(v.T("The classic way"), frame.Text(frame.Bytes(s.Classic.WANBytes)))
-	p.Know(v.T("The classic way takes"), seconds(v, s.Classic.HTTPSeconds, ""), frame.Text(v.T("by HTTP")),
+	p.Know(v.T("The classic way takes"), seconds(v, s.Classic.HTTPSeconds, ""), frame.Text(v.T("by HTTP,")),
 		seconds(v, s.Classic.TFTPSeconds, ""), frame.Text(v.T("by TFTP")))
 	rate := v.T("not known")
 	if s.Line.WANRate > 0 {

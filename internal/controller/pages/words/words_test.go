@@ -18,7 +18,7 @@ var shownBy = map[string]*regexp.Regexp{
 }
 
 // made are the beginnings of texts that are put together from a state.
-var made = regexp.MustCompile(`(?:[({ ]t \(print |\.T\()"([^"]+ )"`)
+var made = regexp.MustCompile(`(?:[({ ]t \(print |\.T\(|words\.Say\(ja, )"([^"]+ )"`)
 
 // Every text has its Japanese, with the same parts to fill in, and all Japanese is
 // shown somewhere.
