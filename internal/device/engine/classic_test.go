@@ -8,11 +8,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/pdp"
+	"github.com/peerload/peerload/report"
 )
 
 // strict serves files by their exact paths; any other path, be it only spelled
@@ -43,9 +46,15 @@ func single(t *testing.T) *Device {
 // alone is the same with another origin.
 func alone(t *testing.T, src Downloader) *Device {
 	t.Helper()
+	return told(t, src, nil)
+}
+
+// told is the same, which tells somebody what it does; nil: nobody.
+func told(t *testing.T, src Downloader, take func(report.Event)) *Device {
+	t.Helper()
 	proto := pdp.NoPeers()
 	proto.Transfer.Attempts = 1
-	d, err := NewDevice(Config{ID: 1, Net: NoPeers{}, Origin: src, Protocol: proto})
+	d, err := NewDevice(Config{ID: 1, Net: NoPeers{}, Origin: src, Protocol: proto, Report: take})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +93,47 @@ func TestClassicPaths(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestWhyClassic: a device without peers says in both languages that it downloads from the
+// server because sharing is off. For the protocol it is the root of itself, but nobody
+// has elected it.
+func TestWhyClassic(t *testing.T) {
+	srv := strict(t, map[string]string{"/L.loads": "app.sbn\r\n", "/app.sbn": "app"})
+	u, err := url.Parse(srv.URL + "/L.loads")
+	if err != nil {
+		t.Fatal(err)
+	}
+	src, err := origin.New(origin.Config{StallTimeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(src.Close)
+	var mu sync.Mutex
+	var sources []report.Event
+	d := told(t, src, func(e report.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		if e.Event == report.KindSource {
+			sources = append(sources, e)
+		}
+	})
+	run, err := d.FetchClassic(t.Context(), LoadSpec{URLs: []*url.URL{u}, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run.Close()
+	mu.Lock()
+	defer mu.Unlock()
+	if len(sources) == 0 {
+		t.Fatal("it does not say where the bytes come from")
+	}
+	for _, e := range sources {
+		if e.Role != report.RoleClassic || e.Reason != "peers-off" || !strings.HasSuffix(e.Message, ": peers-off") ||
+			!strings.HasSuffix(e.MessageJA, ": peers-off") {
+			t.Errorf("%+v", e)
+		}
 	}
 }
 
