@@ -235,6 +235,17 @@ func TestLiarSeedsThatFailed(t *testing.T) {
 		6809,
 		// The devices distrusted none of the roots that had nothing while the server served.
 		1882, 9641,
+		// A device distrusted an honest root, which it had followed for some milliseconds, for
+		// what the server had brought before, and became root beside it.
+		4773, 5952,
+		// Devices that waited for their turn at the server went there, one after the other,
+		// though another had the whole file: eight copies.
+		3987,
+		// A root that was behind was given time to catch up by devices whose download from a
+		// server without ranges began anew then: no end.
+		1881,
+		// A device that had all of one stripe waited for the other one below a liar.
+		9274, 2677,
 	} {
 		c := NewLiarSite(seed)
 		if r := c.Play(nil); len(r.Bad) > 0 {
