@@ -145,8 +145,8 @@ func (j *job) note(n pdp.Note) {
 	}
 	e := j.statusEvent()
 	why := n.Reason
-	if n.Kind == report.KindSource && why == wire.ReasonRootOfFile && e.Role == report.RoleClassic {
-		why = wire.ReasonPeersOff // it is the root of itself
+	if e.Role == report.RoleClassic && (why == wire.ReasonRootOfFile || why == wire.ReasonAlone) {
+		why = wire.ReasonPeersOff // it is the root of itself, and has asked nobody
 	}
 	e.Event, e.Reason, e.Message = n.Kind, why.String(), wording.Note(false, j.about(), n.What, why)
 	if ja := wording.Note(true, j.about(), n.What, why); ja != e.Message {
