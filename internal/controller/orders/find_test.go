@@ -86,6 +86,9 @@ func TestFilters(t *testing.T) {
 	lobby, load := "lobby", "edge-1"
 	_, err := r.ctl.CreateProfile(t.Context(), r.root, lobby, domain.ProfileChange{})
 	if err == nil {
+		_, err = r.ctl.RegisterLoad(t.Context(), r.root, domain.UnsignedLoad{Name: load, Models: []string{"7941"}})
+	}
+	if err == nil {
 		_, err = r.ctl.UpdateDevice(t.Context(), r.root, one, domain.DeviceChange{Profile: &lobby}, 0)
 	}
 	if err != nil {
@@ -107,7 +110,7 @@ func TestFilters(t *testing.T) {
 		{Request{NoProfile: true}, []string{two, three}}, {Request{Registration: "auto-registered"}, []string{two}},
 		{Request{Load: load}, []string{two}}, {Request{Failed: true}, []string{three}},
 		{Request{Silent: 60}, []string{one, two}}, {Request{NoProfile: true, Silent: 60}, []string{two}},
-		{Request{Release: "none"}, nil},
+		{Request{Active: "none"}, nil},
 	} {
 		c.ask.Kind = string(order.Retry)
 		sent, err := r.orders.Send(t.Context(), r.root, c.ask, true)
@@ -121,6 +124,10 @@ func TestFilters(t *testing.T) {
 		if _, err := r.orders.Send(t.Context(), r.root, c.ask, true); !errors.Is(err, domain.ErrInvalid) {
 			t.Errorf("%+v: %v", c.ask, err)
 		}
+	}
+	if _, err := r.orders.Send(t.Context(), r.root, Request{Kind: string(order.Retry), Release: "none"}, true); !errors.Is(
+		err, domain.ErrNotFound) {
+		t.Errorf("a release that is not there: %v", err)
 	}
 }
 
