@@ -217,14 +217,14 @@ const mostSpared = 64
 
 // spare ends the download of this device for a root that seems to be on its way, and
 // gives that time to catch up, once: for as long as the origin takes for what it
-// lacks and cfg.CatchUpChunks more. Where the line takes longer for those than cfg.CatchUp
-// it could not: what has come of a chunk would only come again, or of a body without
-// ranges.
+// lacks and cfg.CatchUpChunks more. Without a signed table none is given where the line takes
+// longer for those than cfg.CatchUp: a body that began would only begin again, and nobody
+// knows yet whether what the root has is right.
 func (f *fallback) spare(r *election.Candidate) bool {
 	m, a, cfg := f.m, r.Addr.Addr(), f.m.cfg.Transfer
 	advances := r.Claim.Prefix > r.Claim.Rank.Prefix || r.Claim.Bytes > 0
 	late := time.Duration(cfg.CatchUpChunks)*f.chunkTime() > cfg.CatchUp
-	if late || !advances || m.el.WasDistrusted(a) || r.Claim.Prefix > m.held.Prefix() ||
+	if f.thin() || late && !m.file.Signed || !advances || m.el.WasDistrusted(a) || r.Claim.Prefix > m.held.Prefix() ||
 		f.spared[a] || len(f.spared) >= mostSpared {
 		return false
 	}

@@ -448,12 +448,12 @@ func TestTriesWhoDownloads(t *testing.T) {
 	}
 }
 
-// TestNoTimeWhereChunksAreSlow: a root that is behind is given no time to catch up where
-// the line takes longer for the chunks of that time than it lasts: what came of a chunk, or
-// of a body without ranges, would come again.
+// TestNoTimeWhereChunksAreSlow: without a signed table a root that is behind is given no time
+// to catch up where the line takes longer for the chunks of that time than it lasts: what
+// came of a chunk, or of a body without ranges, would come again.
 func TestNoTimeWhereChunksAreSlow(t *testing.T) {
 	for _, rate := range []int64{30_000, 1_000_000} {
-		m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+		m := newMachine(File{Size: 1 << 20, Keyed: true}, 1)
 		m.Step(0, Start{}, nil)
 		now := untilRoot(t, m)
 		m.Step(now, OriginOpened{Size: 1 << 20}, nil)
