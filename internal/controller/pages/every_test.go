@@ -194,6 +194,9 @@ func (w watched) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	w.Handler.ServeHTTP(out, r)
 }
 
+// byScript says why no page calls what a script calls in a browser, where there is one.
+const byScript = "the script of the live page calls it"
+
 // unpaged are the operations that no page calls, with why.
 func unpaged() map[string]string {
 	all := map[string]string{}
@@ -208,8 +211,8 @@ func unpaged() map[string]string {
 			"assign-model-release",
 		"the order to change goes back": "roll-back-device-load roll-back-profile-load roll-back-enterprise-load " +
 			"roll-back-model-load",
-		"the script of the live page calls it": "follow-site get-last-upgrade",
-		"the order to change deletes":          "delete-device",
+		byScript:                      "follow-site get-last-upgrade",
+		"the order to change deletes": "delete-device",
 	} {
 		for id := range strings.FieldsSeq(of) {
 			all[id] = why
@@ -265,7 +268,7 @@ func uncalled() (wrong []string) {
 			switch why := without[op.ID]; {
 			case !paged && why == "":
 				wrong = append(wrong, "no page calls "+op.ID+", and nothing says why")
-			case paged && why != "":
+			case paged && why != "" && why != byScript:
 				wrong = append(wrong, op.ID+": a page calls it, although "+why)
 			}
 		}
