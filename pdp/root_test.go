@@ -373,9 +373,9 @@ func TestClaimThatCannotBe(t *testing.T) {
 	}
 }
 
-// TestServerAgainstTheRoot: a device that went to the server because its root serves
-// nothing, and gets chunks there, distrusts that root although it was never root itself.
-func TestServerAgainstTheRoot(t *testing.T) {
+// withoutPeers returns a machine whose peers have failed, one after the other.
+func withoutPeers(t *testing.T) *Machine {
+	t.Helper()
 	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
 	link := attach(t, m)
 	for range m.cfg.Transfer.FailedPeers {
@@ -383,6 +383,13 @@ func TestServerAgainstTheRoot(t *testing.T) {
 		link = placedBelow(m, 1, &wire.Welcome{From: peer(1), Size: 1 << 20})
 	}
 	m.Step(m.now, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+	return m
+}
+
+// TestServerAgainstTheRoot: a device that went to the server because its root serves
+// nothing, and gets chunks there, distrusts that root although it was never root itself.
+func TestServerAgainstTheRoot(t *testing.T) {
+	m := withoutPeers(t)
 	asked := false
 	for now := m.now; !asked && now < 5*time.Second; now += 100 * time.Millisecond {
 		m.Step(now, claimed(1, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20}), nil)
@@ -497,13 +504,7 @@ func TestAnotherRootIsJudgedAnew(t *testing.T) {
 // TestWaitsForAnotherRoot: a device that waits for its turn at the server waits for a root
 // that it comes to follow, once for each address.
 func TestWaitsForAnotherRoot(t *testing.T) {
-	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
-	link := attach(t, m)
-	for range m.cfg.Transfer.FailedPeers {
-		m.Step(m.now, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
-		link = placedBelow(m, 1, &wire.Welcome{From: peer(1), Size: 1 << 20})
-	}
-	m.Step(m.now, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+	m := withoutPeers(t)
 	if !m.fallback.budget.Waiting() {
 		t.Fatal("does not wait for its turn: the test shows nothing")
 	}
