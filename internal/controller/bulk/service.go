@@ -67,7 +67,7 @@ func New(cfg Config) (*Service, error) {
 	return &Service{cfg, make(chan struct{}, 1)}, nil
 }
 
-// itself is who keeps jobs. What they do to devices, their makers do, at a batch.
+// itself is who keeps jobs. What they do to devices, their makers do, in a batch.
 var itself = domain.Actor{Kind: domain.ActorSystem, Name: "bulk jobs", From: "local", Role: domain.RoleAdmin}
 
 func (s *Service) view(ctx context.Context, fn func(domain.Tx) error) error {
