@@ -164,8 +164,13 @@ func testStories(t *testing.T, product string) {
 				c.Site.Subnets, c.Site.RTT, c.Site.WAN = 2, 20*time.Millisecond, 16*units.Mbit
 			},
 			check: func(t *testing.T, r *Result) {
-				if n := len(r.Stories[0].Times); n != 2 || r.Rows[0].Subnet != 1 || r.Rows[7].Subnet != 2 {
-					t.Errorf("%d roots were killed, want that of each subnet", n)
+				// Not by the story's times: it may meet both roots at once.
+				killed := map[int]int{}
+				for _, row := range r.Rows {
+					killed[row.Subnet] += row.Kills
+				}
+				if len(killed) != 2 || killed[1] != 1 || killed[2] != 1 {
+					t.Errorf("roots killed by subnet: %v, want one in each of the two", killed)
 				}
 			},
 		},
