@@ -332,6 +332,7 @@ func (d *Daemon) loop(ctx context.Context, busy *sync.WaitGroup) error {
 				c := d.checkIn(ctx, full)
 				wait.tell(c)
 				d.asked <- c.provision
+				d.repeat(ctx, c.report)
 			})
 		}
 	}
@@ -382,9 +383,31 @@ func (d *Daemon) tell(ctx context.Context, busy *sync.WaitGroup) {
 		select {
 		case <-ctx.Done():
 		case <-soon.C:
-			_ = d.report(ctx) // it is in the log, and comes again with the next check-in
+			d.repeat(ctx, d.report(ctx))
 		}
 	})
+}
+
+// repeat reports again until the controller has taken a report, after one that ended
+// with err: a device that a controller could not take for a moment must not stay
+// unknown until its next check-in, which may be an hour away. The pauses double, up to
+// the time between check-ins; from then on those do it. A refusal is not asked for
+// again: somebody has to do something first.
+func (d *Daemon) repeat(ctx context.Context, err error) {
+	if err == nil || !d.reporter.repeating.CompareAndSwap(false, true) {
+		return
+	}
+	defer d.reporter.repeating.Store(false)
+	for back := firstRetry; err != nil && !errors.Is(err, errUnknown) && back < d.conf.get().CheckIn; back *= 2 {
+		pause := time.NewTimer(back/2 + rand.N(back/2))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
+		}
+		err = d.report(ctx)
+	}
 }
 
 // beat tells the service manager that the device is alive.

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/peerload/peerload/internal/device/reason"
@@ -41,6 +42,8 @@ type reporter struct {
 	mu   sync.Mutex
 	with string // the certificates that kept believes
 	kept *http.Client
+
+	repeating atomic.Bool // a report that was not taken waits to be sent again
 }
 
 // reportTimeout bounds one report.

@@ -377,6 +377,26 @@ func TestController(t *testing.T) {
 	}
 }
 
+// TestControllerComesBack: a device that nobody could enrol for a moment does not wait
+// for its next check-in, which is an hour away.
+func TestControllerComesBack(t *testing.T) {
+	t.Parallel()
+	f := &fake{away: true, known: map[string]string{}}
+	srv := httptest.NewServer(f)
+	defer srv.Close()
+	d := newDepot(t)
+	d.provision(withSharing("", "")) // no upgrade, whose end is told of by itself
+	cfg := newSubnet(t).config(d, "CP-7961G")
+	cfg.Controller, cfg.TokenFile = srv.URL, filepath.Join(t.TempDir(), "token")
+	write(t, cfg.TokenFile, "site-key\n")
+	r := start(t, cfg)
+	until(t, "a report in vain", func() bool { return strings.Contains(r.log.String(), "took no report") })
+	f.mu.Lock()
+	f.away = false
+	f.mu.Unlock()
+	until(t, "a report", func() bool { return len(f.heard()) > 0 })
+}
+
 // TestFailedUpgradeKeepsItsDistance: a load that its server does not have
 // whole is not asked for again at once, though a controller waits to hear of it.
 func TestFailedUpgradeKeepsItsDistance(t *testing.T) {
