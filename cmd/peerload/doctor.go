@@ -52,7 +52,7 @@ LC_MESSAGES or LANG say so. Exit status: 0 if nothing failed, else 2.`,
 	cmd.Run = func(ctx context.Context, _ []string) error {
 		cfg, _, err := c.load(cmd.Flags())
 		if err != nil {
-			printFinding(os.Stdout, doctor.Failure(doctor.Say("configuration: %v", "設定: %v", cause(err)),
+			printFinding(os.Stdout, doctor.Failure(doctor.Say("configuration: %v", "設定: %v", err),
 				doctor.Say("mend the configuration; 'peerload config show --origin' says where values come from",
 					"設定を直してください。値の出所は「peerload config show --origin」で分かります")))
 			return errNotReady
@@ -106,9 +106,6 @@ func checkModel(_ context.Context, cfg agent.Config) []doctor.Finding {
 	return []doctor.Finding{doctor.Found(doctor.Say("model %s (%s) can share", "機種%s(%s)は共有できます", m.Name, m.Family))}
 }
 
-// cause is what an error says, without where it is, which some say themselves.
-func cause(err error) string { return strings.TrimPrefix(err.Error(), "configuration: ") }
-
 // checkHost looks for what the configuration names. That a model is in no table
 // is a warning of checkModel.
 func checkHost(_ context.Context, cfg agent.Config) []doctor.Finding {
@@ -117,7 +114,7 @@ func checkHost(_ context.Context, cfg agent.Config) []doctor.Finding {
 	if err == nil {
 		return nil
 	}
-	return []doctor.Finding{doctor.Failure(doctor.Say("configuration: %v", "設定: %v", cause(err)),
+	return []doctor.Finding{doctor.Failure(doctor.Say("configuration: %v", "設定: %v", err),
 		doctor.Say("mend the configuration; 'peerload agent --check-config' says the same",
 			"設定を直してください。「peerload agent --check-config」でも確認できます"))}
 }

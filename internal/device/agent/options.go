@@ -310,10 +310,10 @@ func readFiles(path string) ([]configFile, error) {
 	case errors.Is(err, fs.ErrNotExist) && names == nil:
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("configuration: %w", err)
+		return nil, err // it names the file
 	case st.IsDir():
 		if names, err = filepath.Glob(filepath.Join(path, "*.toml")); err != nil {
-			return nil, fmt.Errorf("configuration: %w", err)
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
 	var files []configFile
