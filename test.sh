@@ -91,25 +91,40 @@ alone="$alone|/internal/controller/store/sqlite$"
 # These have few goroutines and long walks over a database that is pure Go: all
 # of their tests run without the race detector, and the short ones with it.
 walks='/internal/controller/(api|bulk|domain|filesets|orders|repository|rollouts|services)$'
+# Of these it is a few tests that go through everything, on a disk that fails or over a
+# database: they run without the race detector, and all others with it.
+thorough='/internal/(device/slot|controller/store/postgres)$'
+throughout='^(TestConformance|TestPowerCut.*)$'
 # Whole processes run without it, and the commands and pages of a whole controller:
-# what they race over is tested in their packages.
-processes='/(cmd/peerload-server|e2e/cluster|internal/controller/pages|internal/lab/(bench|idle|story|updaters))$'
+# what they race over is tested in their packages. With it they run in "full".
+processes='/(cmd/(peerload|peerload-lab|peerload-server)|e2e/cluster|internal/controller/pages'
+processes="$processes|internal/lab/(bench|idle|story|updaters))\$"
 # The devices of these have to hear each other in time: nothing runs beside them.
 sites='/e2e$'
 # These compile programs for other processors, which takes minutes where the build
 # cache is empty.
 compilers='/internal/(programs|release)$'
 
+# select_packages prints the packages of a kind, or with -v those of none.
+packages=
+select_packages() {
+	packages=${packages:-$(go list ./...)}
+	grep -E "$@" <<<"$packages"
+}
+
 # All packages, also when one of them fails.
 tests() {
 	local failed=
-	go test -timeout 15m $(go list ./... | grep -E "$alone|$walks") || failed=1
+	# Nobody debugs these binaries: without debugging information they are linked sooner.
+	local test=(go test -ldflags=-w -timeout 15m)
+	"${test[@]}" $(select_packages "$alone|$walks|$thorough") || failed=1
 	# Many of these wait more than they compute: so more of them at a time.
-	go test -race -timeout 15m -p 4 $(go list ./... | grep -vE "$alone|$walks" | grep -vE "$processes|$sites|$compilers") || failed=1
-	go test -race -short -timeout 15m $(go list ./... | grep -E "$walks") || failed=1
-	go test -timeout 15m $(go list ./... | grep -E "$compilers") || failed=1
-	go test -timeout 15m $(go list ./... | grep -E "$sites") || failed=1
-	go test -timeout 15m -p 4 $(go list ./... | grep -E "$processes") || failed=1
+	"${test[@]}" -race -p 4 $(select_packages -v "$alone|$walks|$thorough|$processes|$sites|$compilers") || failed=1
+	"${test[@]}" -race -short $(select_packages "$walks") || failed=1
+	"${test[@]}" -race -skip "$throughout" $(select_packages "$thorough") || failed=1
+	"${test[@]}" $(select_packages "$compilers") || failed=1
+	"${test[@]}" $(select_packages "$sites") || failed=1
+	"${test[@]}" -p 4 $(select_packages "$processes") || failed=1
 	[ -z "$failed" ]
 }
 
@@ -139,7 +154,7 @@ if [ -n "$full" ]; then
 	# browser's page would be too late for its test.
 	step 'a rollout, and its page in a browser' go test -timeout 15m ./e2e -run '^(TestRollout|TestLivePage)$'
 	step 'whole processes under the race detector' \
-		go test -race -timeout 20m ./e2e -skip '^(TestRollout|TestLivePage)$'
+		go test -race -timeout 20m ./e2e ./cmd/peerload ./cmd/peerload-lab -skip '^(TestRollout|TestLivePage)$'
 	step 'pages in a browser' go test -timeout 15m ./internal/controller/pages
 	step "the device's page in a browser" go test ./internal/device/agent -run PageLooks
 	step 'a release, compiled twice, and packages in a Debian and by rpm' \
