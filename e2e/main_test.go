@@ -2,17 +2,16 @@ package e2e
 
 import (
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/peerload/peerload/internal/testkit/parallel"
+	"github.com/peerload/peerload/internal/testkit/programs"
 )
 
 // long keeps a test out of the short run: that has one test of each thing that
@@ -50,34 +49,12 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// sources looks at every source file of the module, once, so that the go
-// command does not reuse a result for other sources: the binaries are not
-// linked into the test. A test must call it, because the go command does not
-// see what happens before the tests.
-var sources = sync.OnceValue(func() error { return seeSources("..") })
+// sources has the go command notice other programs, once.
+var sources = sync.OnceValue(func() error { return programs.Sources("peerload", "peerload-server") })
 
-func seeSources(root string) error {
-	return filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if name := d.Name(); d.IsDir() && len(name) > 2 && name[0] == '.' {
-			return filepath.SkipDir
-		}
-		if filepath.Ext(p) == ".go" || d.Name() == "go.mod" {
-			_, err = os.Stat(p)
-		}
-		return err
-	})
-}
-
+// build builds the device's program.
 func build(out string, flags ...string) (string, error) {
-	args := append([]string{"build", "-o", out}, flags...)
-	b, err := exec.Command("go", append(args, "github.com/peerload/peerload/cmd/peerload")...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, b)
-	}
-	return out, nil
+	return out, programs.Into(out, []string{"peerload"}, flags...)
 }
 
 // Peer ports below those that the system gives to outgoing connections.

@@ -19,6 +19,7 @@ import (
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/testkit/browser"
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/programs"
 )
 
 const (
@@ -125,9 +126,8 @@ func buildOffice(t *testing.T) *office {
 	o := &office{t: t, dir: t.TempDir(), devices: map[string][]string{}, ports: map[string]uint16{},
 		models: map[string]string{}, moved: map[string]int64{}}
 	o.bin = filepath.Join(o.dir, "peerload-server")
-	b, err := exec.Command("go", "build", "-o", o.bin, "github.com/peerload/peerload/cmd/peerload-server").CombinedOutput()
-	if err != nil {
-		t.Fatalf("go build: %v: %s", err, b)
+	if err := programs.Into(o.bin, []string{"peerload-server"}); err != nil {
+		t.Fatal(err)
 	}
 	o.api, o.http = fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	return o

@@ -9,17 +9,13 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/lab/bench"
+	"github.com/peerload/peerload/internal/testkit/programs"
 )
 
 // compareRows builds the programs, runs a comparison and returns its rows.
 func compareRows(t *testing.T, args ...string) (rows []bench.Row) {
 	t.Helper()
-	dir := t.TempDir()
-	build := exec.Command("go", "build", "-o", dir, "github.com/peerload/peerload/cmd/peerload",
-		"github.com/peerload/peerload/cmd/peerload-lab")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	dir := programs.Build(t, []string{"peerload", "peerload-lab"})
 	cmd := exec.Command(filepath.Join(dir, "peerload-lab"), append([]string{"bench", "compare", "--json"}, args...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

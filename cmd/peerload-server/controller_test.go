@@ -26,6 +26,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
+	"github.com/peerload/peerload/internal/testkit/programs"
 )
 
 // binaries is where the programs are built, without the race detector: what
@@ -70,8 +71,9 @@ func program(t *testing.T, name string) string {
 		if binaries.dir, binaries.err = os.MkdirTemp("", "peerload-programs-"); binaries.err != nil {
 			return
 		}
-		if out, err := exec.Command("go", "build", "-o", binaries.dir, ".", "../peerload").CombinedOutput(); err != nil {
-			binaries.err = fmt.Errorf("%w: %s", err, out)
+		names := []string{"peerload-server", "peerload"}
+		if binaries.err = programs.Sources(names...); binaries.err == nil {
+			binaries.err = programs.Into(binaries.dir+"/", names)
 		}
 	})
 	if binaries.err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/console"
+	"github.com/peerload/peerload/internal/testkit/programs"
 )
 
 // replica is a controller in a process of its own, on a data directory of its own.
@@ -39,6 +40,9 @@ type replica struct {
 // build builds the controller's program; overlay puts files over those of the tree.
 func build(t *testing.T, tree string, args ...string) (bin string) {
 	t.Helper()
+	if err := programs.Sources("peerload-server"); err != nil {
+		t.Fatal(err)
+	}
 	bin = filepath.Join(t.TempDir(), "peerload-server")
 	cmd := exec.Command("go", append(append([]string{"build"}, args...), "-o", bin, "./cmd/peerload-server")...)
 	cmd.Dir = tree

@@ -13,6 +13,7 @@ import (
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/programs"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
 )
 
@@ -26,12 +27,7 @@ func TestTogether(t *testing.T) {
 		t.Fatal(err)
 	}
 	bin := build(t, tree)
-	agent := filepath.Join(t.TempDir(), "peerload")
-	cmd := exec.Command("go", "build", "-o", agent, "./cmd/peerload")
-	cmd.Dir = tree
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	agent := filepath.Join(programs.Build(t, []string{"peerload"}), "peerload")
 	at, _, err := storesuite.PostgresFor(t, foreign.Missing).NewDatabase()
 	if err != nil {
 		t.Fatal(err)

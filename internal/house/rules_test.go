@@ -174,6 +174,9 @@ func matches(list []string, p string) bool {
 	})
 }
 
+// testkit reports whether a package is for tests.
+func testkit(dir string) bool { return strings.HasPrefix(dir, "internal/testkit/") }
+
 // inside holds the rules about packages of this module.
 func (in *inspector) inside(at string, r *rule, dir string) {
 	i := slices.IndexFunc(packages, func(o rule) bool { return o.dir == dir })
@@ -189,7 +192,7 @@ func (in *inspector) inside(at string, r *rule, dir string) {
 	case i >= from:
 		in.add(at, "order", "%s imports %s, which comes after it in the table", r.dir, dir)
 	case strings.HasPrefix(r.dir, "cmd/") && strings.HasPrefix(dir, r.dir+"/internal/"): // its own
-	case strings.HasPrefix(dir, "cmd/") || strings.HasPrefix(dir, "internal/testkit/"):
+	case strings.HasPrefix(dir, "cmd/") || testkit(dir) && !testkit(r.dir):
 		in.add(at, "order", "%s imports %s, which nobody may", r.dir, dir)
 	case r.side != outside && to.side != both && to.side != r.side:
 		in.add(at, "sides", "%s imports %s: device and controller do not know each other", r.dir, dir)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/peerload/peerload/internal/lab/fileserver"
 	"github.com/peerload/peerload/internal/lab/site"
+	"github.com/peerload/peerload/internal/testkit/programs"
 	"github.com/peerload/peerload/load"
 )
 
@@ -127,11 +128,7 @@ func loopbackLab(t *testing.T, n int) *lab {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
-	bin := filepath.Join(t.TempDir(), "peerload")
-	build := exec.CommandContext(ctx, "go", "build", "-o", bin, "github.com/peerload/peerload/cmd/peerload")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	bin := filepath.Join(programs.Build(t, []string{"peerload"}), "peerload")
 	free := func() string {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

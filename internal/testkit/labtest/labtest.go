@@ -13,13 +13,13 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/testkit/programs"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/trust"
@@ -125,14 +125,7 @@ func (i Isolation) RunPrograms(t *testing.T, names ...string) (dir string) {
 	if i.Isolated() {
 		return os.Getenv(productEnv)
 	}
-	dir = t.TempDir()
-	args := []string{"build", "-o", dir + "/"}
-	for _, name := range names {
-		args = append(args, "github.com/peerload/peerload/cmd/"+name)
-	}
-	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-		t.Fatalf("go build %q: %v\n%s", names, err, out)
-	}
+	dir = programs.Build(t, names)
 	t.Setenv(productEnv, dir)
 	i.Run(t)
 	return ""
