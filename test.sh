@@ -84,13 +84,15 @@ checks() {
 # race detector: it would find nothing and take up to ten times as long.
 alone='/(docs|load|report|pdp|pdp/.*|internal/(house|live|mutate|pieces|policy|provision|sim|terminal|tuf|lab/units'
 alone="$alone|device/(carrier|display|inbox|sharing|upgrade|wording)"
-alone="$alone|controller/(bulk/table|diff|rollout|stepping|window)))\$"
+alone="$alone|controller/(api|bulk/table|diff|filesets|rollout|rollouts|stepping|window)))\$"
 # Nor SQLite, which is pure Go and takes six times as long with it: the same suite
 # runs with it over PostgreSQL, by the same code.
 alone="$alone|/internal/controller/store/sqlite$"
-# These have few goroutines and long walks over a database that is pure Go: all
-# of their tests run without the race detector, and the short ones with it.
-walks='/internal/controller/(api|bulk|domain|filesets|orders|repository|rollouts|services)$'
+# These have few goroutines and long walks over a database that is pure Go: all of their
+# tests run without the race detector, and with it those that have goroutines.
+walks='/internal/controller/(bulk|domain|orders|repository|services)$'
+concurrent='^(TestAtTheSameTime|TestHashesAtTheSameTime|TestRun|TestFeed|TestFeedsOfOne|TestReadersWhilePublishing'
+concurrent="$concurrent|TestReportsTogether|TestOrderOfAnotherReplica)\$"
 # Of these it is a few tests that go through everything, on a disk that fails or over a
 # database: they run without the race detector, and all others with it.
 thorough='/internal/(device/slot|controller/store/postgres)$'
@@ -120,7 +122,7 @@ tests() {
 	"${test[@]}" $(select_packages "$alone|$walks|$thorough") || failed=1
 	# Many of these wait more than they compute: so more of them at a time.
 	"${test[@]}" -race -p 4 $(select_packages -v "$alone|$walks|$thorough|$processes|$sites|$compilers") || failed=1
-	"${test[@]}" -race -short $(select_packages "$walks") || failed=1
+	"${test[@]}" -race -run "$concurrent" $(select_packages "$walks") || failed=1
 	"${test[@]}" -race -skip "$throughout" $(select_packages "$thorough") || failed=1
 	"${test[@]}" $(select_packages "$compilers") || failed=1
 	"${test[@]}" $(select_packages "$sites") || failed=1
@@ -155,6 +157,11 @@ if [ -n "$full" ]; then
 	step 'a rollout, and its page in a browser' go test -timeout 15m ./e2e -run '^(TestRollout|TestLivePage)$'
 	step 'whole processes under the race detector' \
 		go test -race -timeout 20m ./e2e ./cmd/peerload ./cmd/peerload-lab -skip '^(TestRollout|TestLivePage)$'
+	# shellcheck disable=SC2046 # a list of packages
+	step 'what the controller does, under the race detector' \
+		go test -race -short -timeout 20m $(select_packages "$walks|/internal/controller/(api|filesets|rollouts)$")
+	step 'stores and slots under the race detector' \
+		go test -race -timeout 20m ./internal/controller/store/postgres ./internal/device/slot
 	step 'pages in a browser' go test -timeout 15m ./internal/controller/pages
 	step "the device's page in a browser" go test ./internal/device/agent -run PageLooks
 	step 'a release, compiled twice, and packages in a Debian and by rpm' \
