@@ -394,7 +394,7 @@ func (d *Daemon) tell(ctx context.Context, busy *sync.WaitGroup) {
 // the time between check-ins; from then on those do it. A refusal is not asked for
 // again: somebody has to do something first.
 func (d *Daemon) repeat(ctx context.Context, err error) {
-	if err == nil || !d.reporter.repeating.CompareAndSwap(false, true) {
+	if err == nil || d.reporter == nil || !d.reporter.repeating.CompareAndSwap(false, true) {
 		return
 	}
 	defer d.reporter.repeating.Store(false)
