@@ -41,6 +41,8 @@ import (
 const (
 	// maxFile bounds a shared file, in bytes, and maxState what is kept of all.
 	maxFile, maxState = 1 << 20, 1 << 20
+	// maxPath bounds a path, in bytes.
+	maxPath = 220
 	// MinSecret is how long the secret is at least, in bytes.
 	MinSecret = 32
 	// stateDir has the state of a data directory, and its lock.
@@ -48,13 +50,15 @@ const (
 )
 
 // shared are the paths of shared files below the data directory.
-var shared = regexp.MustCompile(`^(keys|tls|templates)/[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.(pem|json|xml)$`)
+var shared = regexp.MustCompile(`^(keys|tls|templates)/[A-Za-z0-9][A-Za-z0-9._-]*\.(pem|json|xml)$`)
 
 // own are those that a replica keeps for itself: root keys belong offline.
 var own = regexp.MustCompile(`^keys/root\.`)
 
 // isShared reports whether all replicas have a path.
-func isShared(path string) bool { return shared.MatchString(path) && !own.MatchString(path) }
+func isShared(path string) bool {
+	return len(path) <= maxPath && shared.MatchString(path) && !own.MatchString(path)
+}
 
 // folders are those that they are in.
 var folders = []string{"keys", "tls", "templates"}

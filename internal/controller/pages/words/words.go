@@ -14,6 +14,7 @@ import (
 	"embed"
 	"fmt"
 	"strings"
+	"sync"
 )
 
 //go:embed ja
@@ -23,7 +24,7 @@ var files embed.FS
 type word struct{ en, ja string }
 
 // table has all texts, by their English or their keys.
-var table = read()
+var table = sync.OnceValue(read)
 
 // read reads the tables of this program.
 func read() map[string]word {
@@ -56,7 +57,7 @@ func read() map[string]word {
 // of package fmt, in both languages; Japanese may take them in another order.
 func Say(ja bool, en string, args ...any) string {
 	text := en
-	if w, ok := table[en]; ok {
+	if w, ok := table()[en]; ok {
 		text = w.en
 		if ja {
 			text = w.ja
@@ -69,4 +70,4 @@ func Say(ja bool, en string, args ...any) string {
 }
 
 // Known reports whether a text has Japanese words.
-func Known(en string) bool { _, ok := table[en]; return ok }
+func Known(en string) bool { _, ok := table()[en]; return ok }

@@ -56,7 +56,7 @@ func TestWords(t *testing.T) {
 		t.Fatalf("%d texts, %v", len(said), err)
 	}
 	verb := regexp.MustCompile(`%(?:\[\d\])?[.\d]*[a-z]`)
-	for key, w := range table {
+	for key, w := range table() {
 		used, made := said[key], false
 		for _, p := range prefixes {
 			made = made || strings.HasPrefix(key, p)
