@@ -28,12 +28,28 @@ func openAt(t *testing.T, url string) *Store {
 	return s
 }
 
+// TestConformance runs the suite of all stores, and reads the plan of every statement
+// of it, which are not those of SQLite.
 func TestConformance(t *testing.T) {
 	long(t)
+	var seen storesuite.Statements
+	open := func(t *testing.T, url string) *Store {
+		s := openAt(t, url)
+		s.Trace = seen.Add
+		return s
+	}
 	storesuite.Run(t, func(t *testing.T) (domain.Store, func(*testing.T) domain.Store) {
 		url := shared.NewDatabase(t)
-		return openAt(t, url), func(t *testing.T) domain.Store { return openAt(t, url) }
+		return open(t, url), func(t *testing.T) domain.Store { return open(t, url) }
 	})
+	s := open(t, shared.NewDatabase(t))
+	defer s.Close()
+	storesuite.List(t, s)
+	s.Trace = nil
+	storesuite.Planned(t, &seen, storesuite.PostgresPlan(s.Writes), false)
+	if n := seen.Arrays(); n < 20 {
+		t.Errorf("only %d statements are PostgreSQL's own", n)
+	}
 }
 
 // TestKeepers: rollouts run on the store.

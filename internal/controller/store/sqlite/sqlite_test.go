@@ -28,11 +28,24 @@ func openAt(t *testing.T, path string) *Store {
 	return s
 }
 
+// TestConformance runs the suite of all stores, and reads the plan of every statement
+// of it.
 func TestConformance(t *testing.T) {
+	var seen storesuite.Statements
+	open := func(t *testing.T, path string) *Store {
+		s := openAt(t, path)
+		s.Trace = seen.Add
+		return s
+	}
 	storesuite.Run(t, func(t *testing.T) (domain.Store, func(*testing.T) domain.Store) {
 		path := filepath.Join(t.TempDir(), "peerload?100%.db") // names that a URL would misread
-		return openAt(t, path), func(t *testing.T) domain.Store { return openAt(t, path) }
+		return open(t, path), func(t *testing.T) domain.Store { return open(t, path) }
 	})
+	s := open(t, filepath.Join(t.TempDir(), "a.db"))
+	defer s.Close()
+	storesuite.List(t, s)
+	s.Trace = nil
+	storesuite.Planned(t, &seen, storesuite.SQLitePlan(s.Writes), true)
 }
 
 // TestKeepers: rollouts run on the store.
