@@ -353,7 +353,7 @@ func TestCSCui49910(t *testing.T) {
 		source := map[string]string{report.SourceOrigin: "server", report.SourcePeer: "peer"}[want.source]
 		page := o.pageOf(p)
 		for _, cells := range [][]string{
-			{"Peer firmware sharing", "on", "enterprise phone configuration", "default: off"}, {"Role", want.role},
+			{"Peer firmware sharing", "on", "enterprise", "default: off"}, {"Role", want.role},
 			{"Root", root},
 			{"big.bin", "100 %", want.role, source, root}, {"Active load", "good 1 (confirmed)"}, {"Children", ""},
 		} {

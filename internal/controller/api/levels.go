@@ -20,10 +20,10 @@ type NewProfile struct {
 	domain.ProfileChange
 }
 
-// TextQuery asks for what has a text in its name or description.
+// TextQuery asks for what has a text in its name or in what people say of it.
 type TextQuery struct {
 	Paged
-	Text string `query:"text" maxLength:"100" doc:"part of the name or description"`
+	Text string `query:"text" maxLength:"100" doc:"part of the name, or of the description, note or full name"`
 }
 
 func (s *Server) levels() {

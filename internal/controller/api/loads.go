@@ -49,7 +49,7 @@ type Root struct {
 
 type loadQuery struct {
 	Paged
-	Text    string `query:"text" maxLength:"100" doc:"part of the name"`
+	Text    string `query:"text" maxLength:"100" doc:"part of the name; of file sets, or of the directory"`
 	Retired bool   `query:"retired" doc:"retired loads too"`
 }
 

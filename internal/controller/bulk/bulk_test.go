@@ -61,7 +61,7 @@ func TestJob(t *testing.T) {
 	}
 	_, err = r.Undo(r.ctx, r.admin, j.ID, false) // its devices were changed since
 	r.is(err, domain.ErrConflict)
-	if !strings.Contains(err.Error(), "2 rows") || !strings.Contains(err.Error(), "line 2, "+phone1) {
+	if !strings.Contains(err.Error(), "cannot be taken back: 2;") || !strings.Contains(err.Error(), "line 2, "+phone1) {
 		t.Errorf("it says %v", err)
 	}
 	if u := r.undo(second.ID); u.State != domain.JobUndone || u.Counts != (domain.JobCounts{Rows: 2, Undone: 2}) {
@@ -419,7 +419,7 @@ func TestAsShown(t *testing.T) {
 	third.Create = true
 	r.run(third)
 	_, err = r.Create(r.ctx, r.admin, ask)
-	if r.is(err, domain.ErrConflict); !strings.Contains(err.Error(), "3 devices now, not about the 2") {
+	if r.is(err, domain.ErrConflict); !strings.Contains(err.Error(), "other devices now, 3 and not the 2") {
 		t.Error(err)
 	}
 	p, err = r.Plan(r.ctx, r.admin, ask)

@@ -74,7 +74,7 @@ func (r Request) asShown(rows []domain.JobRow) error {
 		return nil
 	}
 	was, _, _ := strings.Cut(r.Shown, "-")
-	return fmt.Errorf("%w: the job is about %d devices now, not about the %.10s that were shown, or says something "+
+	return fmt.Errorf("%w: the job is about other devices now, %d and not the %.10s that were shown, or says something "+
 		"else to them: look at its plan again", domain.ErrConflict, len(rows), was)
 }
 

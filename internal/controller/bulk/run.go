@@ -199,7 +199,7 @@ func (s *Service) check(ctx context.Context, j domain.Job) (more bool, err error
 				now.Counts.Add("", r.Outcome)
 			}
 		}
-		now.Problem = fmt.Sprintf("%d of %d rows are refused, so none was written", now.Counts.Refused, now.Counts.Rows)
+		now.Problem = fmt.Sprintf("rows refused: %d of %d, so none was written", now.Counts.Refused, now.Counts.Rows)
 		return tx.JobSteps().PutAll(ctx, bad)
 	})
 }

@@ -82,7 +82,7 @@ func checkUndo(ctx context.Context, batch *domain.Batch, j domain.Job) error {
 	if n == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w: %d rows cannot be taken back, so none is; skip them to take back the others%s",
+	return fmt.Errorf("%w: rows that cannot be taken back: %d; so none is; skip them to take back the others%s",
 		domain.ErrConflict, n, told)
 }
 

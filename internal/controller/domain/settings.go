@@ -375,8 +375,8 @@ func (c *Controller) DeleteProfile(ctx context.Context, a Actor, name string, ve
 			return err
 		}
 		if used.Total > 0 {
-			return refused("profile %q is that of %d devices, %s among them: give them another first", name, used.Total,
-				used.Items[0].Name)
+			return refused("profile %q is that of %s, %s among them: give them another first", name,
+				plural(used.Total, "device", "devices"), used.Items[0].Name)
 		}
 		j.note("profile.delete", ProfileTarget(name).String(), p, nil)
 		return tx.Profiles().Delete(ctx, name, p.Version)

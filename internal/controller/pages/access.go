@@ -32,7 +32,7 @@ func userList(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	p := listing{Title: v.T("Users"), Tabs: accessTabs(v), Pages: frame.PagesOf(rows), Search: true,
+	p := listing{Title: v.T("Users"), Tabs: accessTabs(v), Pages: frame.PagesOf(rows), Search: v.T("Name or full name"),
 		Actions: only(v.MayAll("access"), action{Text: v.T("New user"), Path: "/users/new"}), Empty: v.T("No such user."),
 		Table: table{Head: []string{v.T("User"), v.T("Full name"), v.T("Role"), v.T("Sites"), v.T("State"),
 			v.T("Last sign-in")}}}
@@ -244,7 +244,7 @@ func enrolmentList(v *frame.Visit) error {
 		Table: table{Head: []string{v.T("Token"), v.T("Kind"), v.T("Site"), v.T("Networks"), v.T("Expires"),
 			v.T("Revoke")}}}
 	for _, e := range all {
-		kind, expires := v.T("%d uses left", e.Uses), moment(e.Expires)
+		kind, expires := v.T("%d {use|uses} left", e.Uses), moment(e.Expires)
 		if e.SiteKey {
 			kind = v.T("key of a site")
 		}

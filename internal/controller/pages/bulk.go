@@ -236,7 +236,8 @@ func undoJob(v *frame.Visit) error {
 	path := frame.At("bulk", j.ID)
 	changed := j.Counts.Changed + j.Counts.Created
 	return frame.Sure(v, v.T("Take back what %s has changed", j.Name),
-		v.T("%d devices get back what they had before. Those that others have changed since are kept, and told of.", changed),
+		v.Sentences(v.T("%d {device gets back what it|devices get back what they} had before.", changed),
+			v.T("Those that others have changed since are kept, and told of.")),
 		path, path, func() error { _, err := v.API.UndoJob(v.Context(), j.ID, true); return err })
 }
 
@@ -376,7 +377,7 @@ func bulkQuery(v *frame.Visit) error {
 		return v.Show("form", f)
 	}
 	r, err := queryRequest(v)
-	if err == nil && len(said(v, r.Set)) == 0 {
+	if err == nil && len(said(v, r.Set, nil)) == 0 {
 		err = frame.WrongField("set_model", v.T("Choose something to change: a value below, or a setting."))
 	}
 	if err != nil {
@@ -405,9 +406,13 @@ func templateList(v *frame.Visit) error {
 		Actions: only(v.MayAll("devices"), action{Text: v.T("New template"), Path: "/templates/new"}),
 		Empty:   v.T("No template yet. A template has values for the devices of a table that leaves them open."),
 		Table:   table{Head: []string{v.T("Template"), v.T("Note"), v.T("What it says"), v.T("Since")}}}
+	labels, err := settingLabels(v)
+	if err != nil {
+		return err
+	}
 	for _, t := range all {
 		p.Table.Rows = append(p.Table.Rows, []cell{link(t.Name, "templates", t.Name), text(t.Note),
-			text(strings.Join(said(v, t.Change).lines(), ", ")), moment(t.Changed)})
+			text(strings.Join(said(v, t.Change, labels).lines(), ", ")), moment(t.Changed)})
 	}
 	return v.Show("listing", p)
 }
@@ -422,8 +427,8 @@ func (p parts) lines() (all []string) {
 	return all
 }
 
-// said is what a change of a device says, for people.
-func said(v *frame.Visit, c client.DeviceChange) (all parts) {
+// said is what a change of a device says, for people; labels are those of settings.
+func said(v *frame.Visit, c client.DeviceChange, labels map[string]string) (all parts) {
 	for _, is := range []struct {
 		name  string
 		value *string
@@ -434,10 +439,10 @@ func said(v *frame.Visit, c client.DeviceChange) (all parts) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Settings.Set)) {
-		all = append(all, [2]string{name, value(v, name, c.Settings.Set[name])})
+		all = append(all, [2]string{labelled(labels, name), value(v, name, c.Settings.Set[name])})
 	}
 	for _, name := range c.Settings.Unset {
-		all = append(all, [2]string{name, v.T("not set")})
+		all = append(all, [2]string{labelled(labels, name), v.T("not set")})
 	}
 	return all
 }
@@ -469,7 +474,11 @@ func templateThing(v *frame.Visit) error {
 	p := thing{Title: t.Name, Intro: t.Note, Tabs: configTabs(v), Actions: only(v.MayAll("devices"),
 		action{Text: v.T("Change"), Path: path + "/edit", Second: true},
 		action{Text: v.T("Delete"), Path: path + "/delete", Danger: true})}
-	for _, is := range said(v, t.Change) {
+	labels, err := settingLabels(v)
+	if err != nil {
+		return err
+	}
+	for _, is := range said(v, t.Change, labels) {
 		p.Know(is[0], text(is[1]))
 	}
 	return v.Show("thing", p)

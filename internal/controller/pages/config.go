@@ -35,9 +35,17 @@ func setHere(v *frame.Visit, set map[string]string) (table, error) {
 	t := table{Title: v.T("Settings that are set here"), Head: []string{v.T("Setting"), v.T("Value")}}
 	labels, err := settingLabels(v)
 	for _, name := range slices.Sorted(maps.Keys(set)) {
-		t.Rows = append(t.Rows, []cell{text(labels[name] + " (" + name + ")"), text(value(v, name, set[name]))})
+		t.Rows = append(t.Rows, []cell{text(labelled(labels, name)), text(value(v, name, set[name]))})
 	}
 	return t, err
+}
+
+// labelled is a setting by its label, with the name by which it is set.
+func labelled(labels map[string]string, name string) string {
+	if label := labels[name]; label != "" {
+		return label + " (" + name + ")"
+	}
+	return name
 }
 
 // levelActions are what can be done at a level.
@@ -56,13 +64,22 @@ func profileList(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	p := listing{Title: v.T("Profiles"), Tabs: configTabs(v), Pages: frame.PagesOf(rows), Search: true,
+	p := listing{Title: v.T("Profiles"), Tabs: configTabs(v), Pages: frame.PagesOf(rows),
+		Search:  v.T("Name or description"),
 		Actions: only(v.MayAll("devices"), action{Text: v.T("New profile"), Path: "/profiles/new"}),
 		Empty:   v.T("No profile yet. A profile has settings and a load for many devices."),
 		Table:   table{Head: []string{v.T("Profile"), v.T("Description"), v.T("Settings that are set here"), v.T("Load")}}}
+	labels, err := settingLabels(v)
+	if err != nil {
+		return err
+	}
 	for _, r := range rows.Items {
+		var set []string
+		for _, name := range slices.Sorted(maps.Keys(r.Settings)) {
+			set = append(set, labelled(labels, name))
+		}
 		p.Table.Rows = append(p.Table.Rows, []cell{link(r.Name, "profiles", r.Name), text(r.Description),
-			text(strings.Join(slices.Sorted(maps.Keys(r.Settings)), ", ")), assigned(v, r.Load)})
+			text(strings.Join(set, ", ")), assigned(v, r.Load)})
 	}
 	return v.Show("listing", p)
 }
@@ -232,9 +249,14 @@ func modelThing(v *frame.Visit) error {
 	p.Know(v.T("Shares with"), text(m.GroupName))
 	p.Know(v.T("Load"), assigned(v, m.Load))
 	p.Know(v.T("Devices"), cell{Text: v.T("Devices of this model"), Link: "/devices?" + query("model", m.Name)})
+	labels, err := settingLabels(v)
+	if err != nil {
+		return err
+	}
 	s := table{Title: v.T("Settings"), Head: []string{v.T("Setting"), v.T("Default"), v.T("Has no effect because")}}
 	for _, is := range m.Settings {
-		s.Rows = append(s.Rows, []cell{text(is.Name), text(value(v, is.Name, is.Default)), text(is.Lacking)})
+		s.Rows = append(s.Rows, []cell{text(labelled(labels, is.Name)), text(value(v, is.Name, is.Default)),
+			text(is.Lacking)})
 	}
 	p.Tables = append(p.Tables, s)
 	return v.Show("thing", p)
@@ -246,13 +268,52 @@ func newModel(v *frame.Visit) error {
 			{Name: "family", Label: v.T("Family"), Required: true, Help: v.T("For example camera.")},
 			{Name: "group", Label: v.T("Shares with"),
 				Help: v.T("Models of one group share with each other. Empty: this model alone.")},
-			{Name: "can_share", Label: v.T("It can share with its peers"), Kind: "check", Value: "on"}}}
+			{Name: "can_share", Label: v.T("It can share with its peers"), Kind: "check", Value: "on"},
+			{Name: "aliases", Label: v.T("Also written"), Kind: "area", Rare: true, Help: v.T("One in a line.")},
+			{Name: "provision", Label: v.T("Name in provisioning files"), Rare: true, Help: v.T("Empty: the name above.")},
+			{Name: "type_number", Label: v.T("Type number in provisioning files"), Kind: "number", Rare: true},
+			{Name: "default_load", Label: v.T("Load where nothing else assigns one"), Rare: true},
+			{Name: "defaults", Label: v.T("Settings where no level sets them"), Kind: "area", Rare: true,
+				Help: v.T("One in a line: name=value.")},
+			{Name: "lacks", Label: v.T("Settings that it does not have"), Kind: "area", Rare: true,
+				Help: v.T("Their names, one in a line.")}}}
 	return frame.Save(v, f, func() (string, error) {
-		row := client.ModelRow{Name: v.Form("name"), Family: v.Form("family"), Group: v.Form("group"),
-			CanShare: v.Form("can_share") == "on"}
-		_, err := v.API.PutModels(v.Context(), []client.ModelRow{row})
+		row, err := modelRow(v)
+		if err != nil {
+			return "", err
+		}
+		_, err = v.API.PutModels(v.Context(), []client.ModelRow{row})
 		return frame.At("models", row.Name), err
 	})
+}
+
+// modelRow reads the form of a model.
+func modelRow(v *frame.Visit) (row client.ModelRow, err error) {
+	row = client.ModelRow{Name: v.Form("name"), Family: v.Form("family"), Group: v.Form("group"),
+		CanShare: v.Form("can_share") == "on", Provision: v.Form("provision"), DefaultLoad: v.Form("default_load"),
+		Lacks: strings.Fields(v.Form("lacks")), Defaults: map[string]string{}}
+	for line := range strings.Lines(v.Form("aliases")) {
+		if is := strings.TrimSpace(line); is != "" {
+			row.Aliases = append(row.Aliases, is)
+		}
+	}
+	if is := v.Form("type_number"); is != "" {
+		n, ok := frame.Int(is)
+		if !ok {
+			return row, frame.WrongField("type_number", v.T("This is none: %s", is))
+		}
+		row.TypeNumber = int(n)
+	}
+	for line := range strings.Lines(v.Form("defaults")) {
+		name, is, ok := strings.Cut(line, "=")
+		if !ok && strings.TrimSpace(line) != "" {
+			return row, frame.WrongField("defaults", v.T("This line is not name=value: %s", line))
+		}
+		if ok {
+			row.Defaults[strings.TrimSpace(name)] = strings.TrimSpace(is)
+		}
+	}
+	return row, nil
 }
 
 func deleteModel(v *frame.Visit) error {

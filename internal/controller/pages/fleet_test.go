@@ -3,6 +3,7 @@ package pages
 import (
 	"encoding/csv"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -98,7 +99,7 @@ func TestDevicePage(t *testing.T) {
 	b.get("/devices/SEP000000000002").want(t, 200, "It downloads edge-2.0: 43 % are there",
 		"It is the root: it downloads from the server", "It passes them on to 10.1.0.3, 10.1.0.4", "the enterprise says")
 	b.get("/devices/SEP000000000004").want(t, 200, "the installer failed", "no space left", "What to do",
-		"common phone profile", "200k")
+		"profile", "200k")
 	b.get("/devices/SEP00000000000C").want(t, 200, "It has not reported yet")
 	b.get("/devices/SEP0000000000FF").want(t, 404)
 	v := s.user("viewer")
@@ -185,7 +186,7 @@ func TestSitePages(t *testing.T) {
 		`value="later"`)
 	b.get("/sites/Kobe/delete").want(t, 200, "Delete the site Kobe</button>")
 	b.post("/devices/new", "name", "00:11:22:33:44:55", "model", "7941", "site", "Kobe").want(t, 200)
-	b.get("/sites/Kobe/delete").want(t, 200, "1 devices belong to it", "!Delete the site Kobe</button>", "Back")
+	b.get("/sites/Kobe/delete").want(t, 200, "1 device belongs to it", "!Delete the site Kobe</button>", "Back")
 	if err := s.api.Devices.Delete(t.Context(), "SEP001122334455", client.AnyVersion); err != nil {
 		t.Fatal(err)
 	}
@@ -209,6 +210,13 @@ func TestConfigPages(t *testing.T) {
 	b.post("/profiles/lobby/delete").want(t, 200, "No profile yet")
 	b.get("/models").want(t, 200, "7941", "built in")
 	b.post("/models/new", "name", "Camera 1", "family", "camera", "can_share", "on").want(t, 200, "Camera 1", "camera")
+	b.post("/models/new", "name", "Camera 2", "family", "camera", "type_number", "many").want(t, 422, "This is none: many")
+	b.post("/models/new", "name", "Camera 2", "family", "camera", "defaults", "peer-sharing").want(t, 422,
+		"not name=value: peer-sharing")
+	b.post("/models/new", "name", "Camera 2", "family", "camera", "type_number", "700", "aliases", "Cam 2\nC2", "defaults",
+		"peer-sharing=on", "provision", "cam2", "lacks", "wan-limit").want(t, 200, "Cam 2, C2",
+		"Peer firmware sharing (peer-sharing)")
+	b.post("/models/Camera%202/delete").want(t, 200, "!>Camera 2<")
 	b.post("/models/Camera%201/delete").want(t, 200, "!>Camera 1<")
 	b.get("/models/7941").want(t, 200, "peer-sharing", "third-generation phone")
 	b.lang = "ja"
@@ -253,6 +261,22 @@ func TestReports(t *testing.T) {
 	b.get("/savings").want(t, 200, "節約率", "!Saved in percent")
 	b.get("/sites/Kyoto/plan?load=edge-2.0").want(t, 200, "取得が必要な機器", "!by HTTP")
 	s.user("operator", "Osaka").get("/history").want(t, 200, "SEP000000000004", "!SEP000000000001")
+}
+
+// The box of each list says in what it looks for a text.
+func TestSearch(t *testing.T) {
+	s := newRig(t)
+	s.fleetOf("harmless")
+	b := s.user("admin")
+	for _, c := range []struct{ path, label, found, missed string }{
+		{"/loads", "Name", "edge-2", "linux-amd64"}, {"/releases", "Name or note", "Autumn", "edge-2.0"},
+		{"/filesets", "Name or directory", "ringtones", "linux-amd64"}, {"/sites", "Name or note", "Main office", "10.1.0.0"},
+		{"/profiles", "Name or description", "in lobbies", "wan-limit"}, {"/users", "Name or full name", "adm", "operator"},
+		{"/devices", "Name or description", "Desk 3", "linux-amd64"},
+	} {
+		b.get(c.path+"?text="+url.QueryEscape(c.found)).want(t, 200, ">"+c.label+"</label>", `<tbody>`)
+		b.get(c.path+"?text="+url.QueryEscape(c.missed)).want(t, 200, ">"+c.label+"</label>", "!<tbody>")
+	}
 }
 
 // Each action that the audit log has is said in words.

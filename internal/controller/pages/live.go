@@ -59,13 +59,15 @@ func Board(title string, stream http.Handler) (*frame.Frame, error) {
 // liveWords are what the script says, by what it is about.
 func liveWords(v *frame.Visit) map[string]string {
 	w := map[string]string{
-		"live":   v.T("Live: what devices tell is shown as it comes."),
-		"lost":   v.T("The connection is lost. It is tried again."),
-		"none":   v.T("No device has told of an upgrade yet. When one begins, its trees grow here."),
-		"replay": v.T("This is the past. Live goes on meanwhile."),
-		"root":   v.T("Root of this file: %s. It downloads from the server for its subnet, because: %s"),
-		"noroot": v.T("Nobody is root of this file now."),
-		"page":   v.T("%d to %d of %d devices, failures first"),
+		"live":     v.T("Live: what devices tell is shown as it comes."),
+		"lost":     v.T("The connection is lost. It is tried again."),
+		"none":     v.T("No device has told of an upgrade yet. When one begins, its trees grow here."),
+		"replay":   v.T("This is the past. Live goes on meanwhile."),
+		"root":     v.T("Root of this file: %s. It downloads from the server for its subnet, because: %s"),
+		"followed": v.T("no other device answered at first; others follow it now"),
+		"noroot":   v.T("Nobody is root of this file now."),
+		"page":     v.T("%d to %d of %d {device|devices}, failures first"),
+		"devices":  v.T("{device|devices}"), "done": v.T("{has|have} all of it"),
 		"device": v.T("Device"), "progress": v.T("Progress"), "source": v.T("Source"), "role": v.T("Role"),
 		"parent": v.T("Parent"), "why": v.T("Why"), "server": v.T("server"),
 	}

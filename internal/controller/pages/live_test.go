@@ -173,6 +173,38 @@ func TestLiveFile(t *testing.T) {
 	}
 }
 
+// TestLiveRoot: a root that nobody answered when it began is judged by who follows it now;
+// and one device is told of as one.
+func TestLiveRoot(t *testing.T) {
+	heavy(t)
+	s := newRig(t)
+	u := s.upgrade("Sapporo", 2)
+	b := s.window("viewer")
+	say := func(states ...live.State) {
+		t.Helper()
+		a := domain.Actor{Kind: domain.ActorDevice, Role: domain.RoleDevice, Name: u.names[0]}
+		if err := u.all.Live.Take(t.Context(), a, u.names, must(live.Pack(states))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root := live.File{Name: "app.bin", Size: 5_000_000, Have: 1000, Role: "root", Source: "origin", Reason: "alone"}
+	first := live.State{Device: u.names[0], Address: "10.0.0.1", Load: "phone-2", Phase: "downloading",
+		Files: []live.File{root}}
+	say(first)
+	b.Go(s.url + "/sites/Sapporo/live")
+	b.Wait(`document.querySelector("#live-rows").textContent.includes("no other device answered (alone)")`)
+	b.Wait(`document.querySelector("#live-devices-word").textContent === "device"`)
+	b.Wait(`document.querySelector("#live-page").textContent.includes("1 to 1 of 1 device,")`)
+	leaf := live.File{Name: "app.bin", Size: 5_000_000, Role: "leaf", Source: "peer", Root: "10.0.0.1",
+		Parents: []string{"10.0.0.1"}, Reason: "root-placed"}
+	say(first, live.State{Device: u.names[1], Address: "10.0.0.2", Load: "phone-2", Phase: "downloading",
+		Files: []live.File{leaf}})
+	b.Wait(`document.querySelector("#live-rows").textContent.includes("others follow it now")`)
+	b.Wait(`document.querySelector("#live-root").textContent.includes("others follow it now")`)
+	b.Wait(`document.querySelector("#live-devices-word").textContent === "devices"`)
+	b.Wait(`!document.querySelector("#live-rows").textContent.includes("(alone)")`)
+}
+
 // TestLiveSignsOut: whoever looks is asked to sign in once their session has ended, and
 // not told that the connection is lost.
 func TestLiveSignsOut(t *testing.T) {

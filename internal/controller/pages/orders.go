@@ -98,7 +98,7 @@ func cancelOrder(v *frame.Visit) error {
 	}
 	path := frame.At("orders", o.ID)
 	return frame.Sure(v, v.T("Take the order back"),
-		v.T("%d devices have not answered. One that has got it may still carry it out.",
+		v.T("%d {device has|devices have} not answered. One that has got it may still carry it out.",
 			o.Standings["waiting"]), path, path,
 		func() error { _, err := v.API.CancelOrder(v.Context(), o.ID); return err })
 }
@@ -220,6 +220,6 @@ func sendOrder(v *frame.Visit, o client.OrderRequest, f frame.Form) error {
 	if err != nil {
 		return v.Again(f, err)
 	}
-	v.Say(v.T("The order is on its way to %d devices.", sent.Order.Devices), "")
+	v.Say(v.T("The order is on its way to %d {device|devices}.", sent.Order.Devices), "")
 	return v.Go(frame.At("orders", sent.Order.ID))
 }

@@ -322,7 +322,7 @@ func (p rolloutPage) TargetText(v *frame.Visit) string {
 	say("model %s", t.Model)
 	say("named like %s", t.Text)
 	if len(t.Devices) > 0 {
-		said = append(said, v.T("%s devices", strconv.Itoa(len(t.Devices))))
+		said = append(said, v.T("%s {device|devices}", strconv.Itoa(len(t.Devices))))
 	}
 	if len(said) == 0 {
 		said = append(said, v.T("all devices"))

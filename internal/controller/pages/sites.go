@@ -24,7 +24,7 @@ func siteList(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	p := listing{Title: v.T("Sites"), Pages: frame.PagesOf(rows), Search: true,
+	p := listing{Title: v.T("Sites"), Pages: frame.PagesOf(rows), Search: v.T("Name or note"),
 		Actions: only(v.MayAll("devices"), action{Text: v.T("New site"), Path: "/sites/new"}),
 		Empty:   v.T("No site yet. A site is a place with devices behind one line: make one, with its networks."),
 		Table: table{Head: []string{v.T("Site"), v.T("Devices"), v.T("Run their load"), v.T("On the way"), v.T("Failed"),
@@ -187,7 +187,7 @@ func deleteSite(v *frame.Visit) error {
 	title := v.T("Delete the site %s", name)
 	if n > 0 && v.R.Method == http.MethodGet {
 		return v.Show("form", frame.Form{Title: title, Back: frame.At("sites", name),
-			Intro: v.T("%d devices belong to it. A site that devices belong to is not deleted.", n)})
+			Intro: v.T("%d {device belongs|devices belong} to it. A site that devices belong to is not deleted.", n)})
 	}
 	return frame.Sure(v, title, v.T("No device belongs to it."), frame.At("sites", name), "/sites",
 		func() error { return v.API.Sites.Delete(v.Context(), name, s.Version) })

@@ -40,7 +40,7 @@ func loadList(v *frame.Visit) error {
 		return err
 	}
 	may := v.MayAll("loads")
-	p := listing{Title: v.T("Loads"), Tabs: softwareTabs(v), Pages: frame.PagesOf(rows), Search: true,
+	p := listing{Title: v.T("Loads"), Tabs: softwareTabs(v), Pages: frame.PagesOf(rows), Search: v.T("Name"),
 		Actions: only(may, action{Text: v.T("Add a load"), Path: "/loads/new"}),
 		Empty:   v.T("No load yet. A load has the files that devices of some models run; it is signed when it is added."),
 		Table:   table{Head: []string{v.T("Load"), v.T("Version"), v.T("Models"), v.T("Size"), v.T("State"), v.T("Since")}}}
@@ -150,6 +150,19 @@ func verifyLoads(v *frame.Visit) error {
 	return v.Show("listing", p)
 }
 
+// replaceField says what becomes of a load, or a file set, whose name is taken.
+func replaceField(v *frame.Visit, set bool) frame.Field {
+	f := frame.Field{Name: "replace",
+		Label: v.T("If its name is assigned in another version, or its version has other files"),
+		Kind:  "select", Rare: true, Options: []frame.Option{{Value: "", Label: v.T("refuse this one")},
+			{Value: "true", Label: v.T("publish this one in its place")}},
+		Help: v.T("Devices that run the other version keep it.")}
+	if set {
+		f.Label, f.Help = v.T("If its version has other files"), ""
+	}
+	return f
+}
+
 // newLoad is the form of a load, or of a file set, whose files are sent with it.
 func newLoad(v *frame.Visit) error {
 	models, err := frame.ModelOptions(v)
@@ -171,12 +184,9 @@ func newLoad(v *frame.Visit) error {
 			Help: v.T("For example ringtones.")})
 	} else {
 		f.Fields = append(f.Fields, frame.Field{Name: "from", Label: v.T("May be installed from"),
-			Help: v.T("Versions that lead to it; * stands for any text. Empty: from any.")},
-			frame.Field{Name: "replace", Label: v.T("If a load of this name is assigned in another version"), Kind: "select",
-				Rare: true, Options: []frame.Option{{Value: "", Label: v.T("refuse this one")},
-					{Value: "true", Label: v.T("publish this one in its place")}},
-				Help: v.T("Devices that run the other version keep it.")})
+			Help: v.T("Versions that lead to it; * stands for any text. Empty: from any.")})
 	}
+	f.Fields = append(f.Fields, replaceField(v, sets))
 	f.Fields = append(f.Fields, frame.Field{Name: "file", Label: v.T("Files"), Kind: "file", Many: true, Required: true,
 		Help: v.T("In the order in which devices fetch them.")})
 	if v.R.Method == http.MethodGet {
@@ -221,7 +231,7 @@ func releaseList(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	p := listing{Title: v.T("Releases"), Tabs: softwareTabs(v), Pages: frame.PagesOf(rows), Search: true,
+	p := listing{Title: v.T("Releases"), Tabs: softwareTabs(v), Pages: frame.PagesOf(rows), Search: v.T("Name or note"),
 		Actions: only(v.MayAll("loads"), action{Text: v.T("New release"), Path: "/releases/new"}),
 		Empty:   v.T("No release yet. A release has the loads of several models under one name."),
 		Table:   table{Head: []string{v.T("Release"), v.T("Loads"), v.T("Note"), v.T("Since")}}}
@@ -313,7 +323,8 @@ func setList(v *frame.Visit) error {
 	if err != nil {
 		return err
 	}
-	p := listing{Title: v.T("File sets"), Tabs: softwareTabs(v), Pages: frame.PagesOf(rows), Search: true,
+	p := listing{Title: v.T("File sets"), Tabs: softwareTabs(v), Pages: frame.PagesOf(rows),
+		Search:  v.T("Name or directory"),
 		Actions: only(v.MayAll("loads"), action{Text: v.T("Add a file set"), Path: "/filesets/new"}),
 		Empty:   v.T("No file set yet. A file set has files beside the load: ring tones, locales."),
 		Table: table{Head: []string{v.T("File set"), v.T("Directory"), v.T("Version"), v.T("Models"), v.T("Size"),

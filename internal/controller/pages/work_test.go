@@ -1,7 +1,6 @@
 package pages
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/device/wording"
 )
 
 // Loads and file sets are sent, signed, retired; releases put loads together.
@@ -27,7 +27,7 @@ func TestSoftwarePages(t *testing.T) {
 	must(s.api.AssignLoad(t.Context(), client.Target{Level: "model", Name: "7941"}, "fw-1", client.AnyVersion))
 	fields[3] = "1.1"
 	b.get("/loads/new").want(t, 200, "More rules", `name="replace"`, `value="true"`,
-		"If a load of this name is assigned in another version")
+		"If its name is assigned in another version")
 	refused := b.upload("/loads/new", append(fields, "@file/app.bin", "newer", "replace", "")...).want(t, 409, "Refused")
 	if l := must(s.api.Load(t.Context(), "fw-1")); l.Release != "1.0" || !strings.Contains(refused.text, `value="1.1"`) {
 		t.Errorf("it was replaced, or what was typed is lost: %+v\n%s", l, refused.text)
@@ -132,7 +132,7 @@ func (s *rig) ordersOfViews(b *visitor) {
 			}
 		}
 		b.post("/orders/new", replaced(slices.Clone(fields), "life", "soon")...).want(s.t, 422, "number of minutes")
-		sent := b.post("/orders/new", fields...).want(s.t, 200, fmt.Sprintf("on its way to %d devices", len(is)))
+		sent := b.post("/orders/new", fields...).want(s.t, 200, wording.Fill("on its way to %d {device|devices}", len(is)))
 		for _, d := range is {
 			sent.want(s.t, 200, d[1])
 		}
@@ -141,10 +141,7 @@ func (s *rig) ordersOfViews(b *visitor) {
 
 // plural is how pages say how many devices they mean.
 func plural(n int) string {
-	if n == 1 {
-		return "1 device."
-	}
-	return fmt.Sprintf("%d devices", n)
+	return wording.Fill("%d {device|devices}", n)
 }
 
 // A table is shown line by line before it is run, and taken back after.
@@ -167,7 +164,7 @@ func TestBulkPages(t *testing.T) {
 	s.steps()
 	b.get(p.path).want(t, 200, "1 changed", "1 refused", "Undo", "Lift")
 	b.get(p.path+"?bad=true").want(t, 200, "not found", "!Lift")
-	b.get(p.path+"/undo").want(t, 200, "1 devices get back")
+	b.get(p.path+"/undo").want(t, 200, "1 device gets back what it had before. Those")
 	b.post(p.path+"/undo").want(t, 200)
 	s.steps()
 	b.get(p.path).want(t, 200, "1 taken back")
@@ -264,7 +261,8 @@ func TestTemplatePages(t *testing.T) {
 	s := newRig(t)
 	s.fleetOf("")
 	b := s.user("operator")
-	b.get("/templates").want(t, 200, "desk", "lobby", "wan-limit: 300k", "timing: not set")
+	b.get("/templates").want(t, 200, "desk", "lobby", "WAN limit (wan-limit): 300k",
+		"Timing profile (timing): not set")
 	b.get("/templates/desk").want(t, 200, "For desks", "300k")
 	b.get("/templates/desk/edit").want(t, 200, "wan-limit=300k\n-timing", `value="lobby" selected`)
 	b.post("/templates/desk/edit", "note", "For rooms", "set_settings", "wan-limit: 5").want(t, 422,
@@ -404,7 +402,7 @@ func TestAsShown(t *testing.T) {
 	}
 	site := "Kyoto"
 	must(s.api.Devices.Update(t.Context(), "SEP000000000002", client.DeviceChange{Site: &site}, client.AnyVersion))
-	again := b.upload("/bulk/run", hidden(p)...).want(t, 409, "another plan by now", "7 devices now, not about the 6",
+	again := b.upload("/bulk/run", hidden(p)...).want(t, 409, "another plan by now", "other devices now, 7 and not the 6",
 		"7 changed")
 	if d := must(s.api.Devices.Get(t.Context(), "SEP000000000001")); d.Description == "Lobby" {
 		t.Error("it was changed")

@@ -330,7 +330,7 @@ func TestFailuresPause(t *testing.T) {
 	d.is(rollout.Running)
 	fails(d, "d01")
 	d.is(rollout.Paused)
-	if why := d.held["r"].m.Status().Why; !strings.Contains(why, "2 devices failed: the limit is 2") {
+	if why := d.held["r"].m.Status().Why; !strings.Contains(why, "failed devices: 2; the limit is 2") {
 		t.Error(why)
 	}
 	d.gets("d02", false, rollout.HoldState)

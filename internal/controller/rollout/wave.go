@@ -42,13 +42,13 @@ func (m *Machine) tooMany() bool {
 		failed := w.Failed - w.Acknowledged
 		all += failed
 		if p.MaxFailedShare > 0 && failed > 0 && failed*100 >= p.MaxFailedShare*w.wanted() {
-			m.change(Paused, "", fmt.Sprintf("%d of %d devices of wave %d failed: the limit is %d %%", failed, w.wanted(),
-				i+1, p.MaxFailedShare))
+			m.change(Paused, "", fmt.Sprintf("wave %d: %d of %d failed: the limit is %d %%", i+1, failed, w.wanted(),
+				p.MaxFailedShare))
 			return true
 		}
 	}
 	if p.MaxFailed > 0 && all >= p.MaxFailed {
-		m.change(Paused, "", fmt.Sprintf("%d devices failed: the limit is %d", all, p.MaxFailed))
+		m.change(Paused, "", fmt.Sprintf("failed devices: %d; the limit is %d", all, p.MaxFailed))
 		return true
 	}
 	return false

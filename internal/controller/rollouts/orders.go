@@ -331,8 +331,8 @@ func (s *Service) byHand(ctx context.Context, tx domain.Tx, r domain.Rollout, v 
 		}
 	}
 	if len(names) < len(o.Devices) {
-		return nil, refused("%d of the %d devices are in the rollout and stand so that this can be done: name those alone",
-			len(names), len(o.Devices))
+		return nil, refused("of the devices that were named, %d of %d are in the rollout and stand so that this "+
+			"can be done: name those alone", len(names), len(o.Devices))
 	}
 	k, done := s.keeper(tx), 0
 	var first error
@@ -349,7 +349,7 @@ func (s *Service) byHand(ctx context.Context, tx domain.Tx, r domain.Rollout, v 
 	}
 	switch {
 	case done == 0 && first != nil:
-		return nil, fmt.Errorf("%w: none of %d devices can be tried again: %w", domain.ErrRefused, len(names),
+		return nil, fmt.Errorf("%w: no device can be tried again, of %d: %w", domain.ErrRefused, len(names),
 			firstOf(first))
 	case done == 0:
 		return nil, refused("no device has failed so that it can be tried again: name those that are skipped or silent")

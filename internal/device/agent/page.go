@@ -265,7 +265,7 @@ func (h *html) screen(s display.Screen) {
 	}
 	h.raw("<section><div class=\"top\"><div><h2>%s</h2>", escape(short(s.Heading)))
 	if f := s.File; f != nil {
-		h.raw("<p>%s: %s</p>", escape(fmt.Sprintf(h.say("screen component"), f.Number, f.Of)), escape(short(f.Name)))
+		h.raw("<p>%s: %s</p>", escape(wording.Fill(h.say("screen component"), f.Number, f.Of)), escape(short(f.Name)))
 	} else {
 		h.raw("<p class=\"soft\">%s</p>", escape(short(s.Name)))
 	}
@@ -276,7 +276,7 @@ func (h *html) screen(s display.Screen) {
 		h.raw("<progress max=\"1000\" value=\"%d\" aria-label=\"%s\"></progress><p>%s", f.Filled, escape(h.say("progress")),
 			escape(f.Figure))
 		if f.Parent {
-			h.raw(" · %s", escape(fmt.Sprintf(h.say("screen children"), f.Children)))
+			h.raw(" · %s", escape(wording.Fill(h.say("screen children"), f.Children)))
 		}
 		h.raw("</p>\n")
 	}

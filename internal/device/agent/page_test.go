@@ -89,7 +89,7 @@ func TestCSCui49910_ThePageShowsSharing(t *testing.T) {
 	_, cfg := shown(t, "CP-7961G", sharingCnf)
 	p := get(t, "http://"+cfg.PageAddress+"/", "en")
 	for _, cells := range [][]string{
-		{"Peer firmware sharing", "on", "device", "common phone profile: off, default: off"},
+		{"Peer firmware sharing", "on", "device", "profile: off, default: off"},
 		{"Role", "root"}, {"Active load", "L1 1 (confirmed)"}, {"Inactive load", "none"}, {"Assigned load", "L1"},
 		{"app.bin", "100 %", "root", "server"},
 	} {

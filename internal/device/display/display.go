@@ -10,7 +10,6 @@ package display
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -81,7 +80,7 @@ func Of(ja bool, p status.Process, device *report.Device) Screen {
 	case len(s.Troubles) > 0:
 		s.Heading = wording.Say(ja, "screen failed")
 	case total > 0:
-		s.Heading = fmt.Sprintf(wording.Say(ja, "screen held"), total, total)
+		s.Heading = wording.Fill(wording.Say(ja, "screen held"), total, total)
 	}
 	if device != nil {
 		s.device(ja, *device)
@@ -123,7 +122,7 @@ func (s *Screen) device(ja bool, d report.Device) {
 		}
 		t := trouble(ja, "screen "+d.State, load, d.Reason, d.Message)
 		if d.State == report.StateRolledBack && load != "" {
-			t.What = fmt.Sprintf(wording.Say(ja, "screen rolled back from"), load)
+			t.What = wording.Fill(wording.Say(ja, "screen rolled back from"), load)
 		}
 		if d.State == report.StateFailed && d.Reason == string(reason.NotConfirmed) { // it runs the load that failed
 			t.ToDo = wording.Advice(ja, reason.NoWayBack)

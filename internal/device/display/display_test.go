@@ -36,7 +36,7 @@ func TestScreen(t *testing.T) {
 		"child": {[]*status.File{file(report.RoleLeaf, 3<<20)}, nil, []string{"[<=>]", "Component 1 of 1", "#..",
 			".] 3145 kB"}},
 		"classic": {[]*status.File{file(report.RoleClassic, 3<<20)}, nil, []string{"[   ]", "] 3145 kB"}},
-		"done":    {[]*status.File{done}, nil, []string{"1 of 1 components held"}},
+		"done":    {[]*status.File{done}, nil, []string{"1 of 1 component held"}},
 		"nothing": {nil, nil, []string{"[   ]", "Nothing to upgrade"}},
 		"failed": {[]*status.File{failed("a.bin")}, nil, []string{"! Upgrade failed: a.bin", "the server does not have",
 			"> Put the file on the load server"}},
@@ -46,7 +46,7 @@ func TestScreen(t *testing.T) {
 		"file set": {nil, &report.Device{FileSets: []report.FileSet{{Wanted: "jp", State: report.StateFailed,
 			Reason: "trust"}}}, []string{"! File set failed: jp", "(trust)", "> Check that the publisher"}},
 		"shares, and has nothing to do": {[]*status.File{{Event: report.Event{File: "a", Source: report.SourceCache,
-			Percent: 100}}}, &report.Device{Sharing: "on"}, []string{"[<=>]", "1 of 1 components held"}},
+			Percent: 100}}}, &report.Device{Sharing: "on"}, []string{"[<=>]", "1 of 1 component held"}},
 		"restarts": {nil, &report.Device{State: report.StateRebooting}, []string{"rebooting"}},
 	} {
 		s := Of(false, status.Process{Files: c.files}, c.device)

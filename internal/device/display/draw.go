@@ -75,7 +75,7 @@ func (p *picture) text(code, s string) {
 func (p *picture) file(ja bool, f File) {
 	number := fmt.Sprintf("%d/%d ", f.Number, f.Of)
 	if p.inner >= narrow {
-		number = fmt.Sprintf(wording.Say(ja, "screen component"), f.Number, f.Of) + ": "
+		number = wording.Fill(wording.Say(ja, "screen component"), f.Number, f.Of) + ": "
 	}
 	p.text("", number+f.Name)
 	// A bar of fewer cells says nothing: then the figure stands below it.
@@ -94,6 +94,6 @@ func (p *picture) file(ja bool, f File) {
 		p.text("", f.Figure)
 	}
 	if f.Parent {
-		p.text("", fmt.Sprintf(wording.Say(ja, "screen children"), f.Children))
+		p.text("", wording.Fill(wording.Say(ja, "screen children"), f.Children))
 	}
 }

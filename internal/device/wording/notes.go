@@ -83,7 +83,7 @@ func childrenLine(n note.Children) string {
 // stands for the code of the reason.
 func (f File) said(what note.Note) (en, ja string) {
 	both := func(en, ja string, args ...any) (string, string) {
-		return fmt.Sprintf(en, args...), fmt.Sprintf(ja, args...)
+		return Fill(en, args...), Fill(ja, args...)
 	}
 	switch n := what.(type) {
 	case note.WrongChunk:
@@ -104,7 +104,7 @@ func (f File) said(what note.Note) (en, ja string) {
 	case note.RootAgrees:
 		return both("root %s has the same bytes, and they are wrong", "ルート %s も同じ誤ったデータを保持", n.Root)
 	case note.Altered:
-		return both("%d chunks were altered on their way, the first is %d",
+		return both("%d {chunk was altered on its|chunks were altered on their} way, the first is %d",
 			"%d 個のチャンクが転送中に改変 (最初は %d)", n.Count, n.First)
 	}
 	if en, ja, ok := ofElection(what); ok {
@@ -117,7 +117,7 @@ func (f File) said(what note.Note) (en, ja string) {
 // ofElection are the texts that begin with the hierarchy.
 func ofElection(what note.Note) (en, ja string, ok bool) {
 	both := func(en, ja string, args ...any) (string, string, bool) {
-		return fmt.Sprintf(en, args...), fmt.Sprintf(ja, args...), true
+		return Fill(en, args...), Fill(ja, args...), true
 	}
 	switch n := what.(type) {
 	case note.Claims:
@@ -149,7 +149,7 @@ func ofElection(what note.Note) (en, ja string, ok bool) {
 // ofFile are the texts that begin with the file's name.
 func ofFile(what note.Note) (en, ja string) {
 	both := func(en, ja string, args ...any) (string, string) {
-		return fmt.Sprintf(en, args...), fmt.Sprintf(ja, args...)
+		return Fill(en, args...), Fill(ja, args...)
 	}
 	switch n := what.(type) {
 	case note.TwoTrees:
@@ -169,23 +169,23 @@ func ofFile(what note.Note) (en, ja string) {
 	case note.NextServer:
 		return both("the server failed: {why}; asking %s", "サーバの失敗: {why}。%s に問い合わせる", n.URL)
 	case note.SizeNotServed:
-		return both("the server does not send the %d bytes that a peer told: starting over",
+		return both("the server does not send the %d {byte|bytes} that a peer told: starting over",
 			"サーバはピアの伝えた %d バイトを送らない: 最初からやり直す", n.Size)
 	case note.FalseSize:
 		if n.Size < 0 {
-			return both("the file has more than the %d bytes that the server told: starting over without a size",
+			return both("the file has more than the %d {byte|bytes} that the server told: starting over without a size",
 				"ファイルはサーバの伝えた %d バイトより長い: サイズなしで最初からやり直す", n.Told)
 		}
-		return both("the file has %d bytes, not the %d that were told", "ファイルは %d バイトで、伝えられた %d ではない",
+		return both("the file has %d {byte|bytes}, not the %d that {was|were} told", "ファイルは %d バイトで、伝えられた %d ではない",
 			n.Size, n.Told)
 	case note.Verified:
-		return both("whole file verified, %d bytes", "ファイル全体を検証済み、%d バイト", n.Size)
+		return both("whole file verified, %d {byte|bytes}", "ファイル全体を検証済み、%d バイト", n.Size)
 	case note.WrongFile:
 		return both("the whole file has the wrong digest", "ファイル全体のダイジェストが不一致")
 	case note.OtherContent:
 		return both("the root has another content: starting over", "ルートの内容が異なる: 最初からやり直す")
 	case note.OtherSize:
-		return both("%d bytes, says the root, not %d: starting over",
+		return both("%d {byte|bytes}, says the root, not %d: starting over",
 			"ルートによると %d バイトで、%d ではない: 最初からやり直す", n.Told, n.Held)
 	}
 	return both("%T", "%[1]T", what)

@@ -2,12 +2,14 @@ package wording
 
 import (
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -153,6 +155,52 @@ func TestAdvice(t *testing.T) {
 	for _, code := range append(reason.All(), "newer-than-this") {
 		if en, ja := Advice(false, code), Advice(true, code); en == "" || ja == "" || en == ja {
 			t.Errorf("%s: %q, %q", code, en, ja)
+		}
+	}
+}
+
+// counted finds a number before a word in the plural, or a verb of one, that stays so if
+// the number is 1.
+var counted = regexp.MustCompile(`%[ds](?: of %d| more)? ([a-z]{2,}s|children|are|were|have)\b`)
+
+// Texts with a number say one as one.
+func TestFill(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		args []any
+		want string
+	}{
+		{"%d {device has|devices have} failed", []any{1}, "1 device has failed"},
+		{"%d {device has|devices have} failed", []any{0}, "0 devices have failed"},
+		{"%s {device|devices}, %d {file|files}", []any{"1", 21}, "1 device, 21 files"},
+		{"%s {device|devices}", []any{"1,001"}, "1,001 devices"},
+		{"%d %% of %d {device|devices}", []any{2, 1}, "2 % of 1 device"},
+		{"{device|devices}", []any{1}, "device"},
+		{"{device|devices}", []any{2}, "devices"},
+		{"%[2]s の %[1]s", []any{"a", "b"}, "b の a"},
+		{"%s", []any{"{a|b}"}, "{a|b}"},
+		{"%s: {why}", []any{"x"}, "x: {why}"},
+	} {
+		if got := Fill(c.text, c.args...); got != c.want {
+			t.Errorf("%q with %v: %q", c.text, c.args, got)
+		}
+	}
+	for key, w := range words {
+		if bad := counted.FindString(w[0]); bad != "" {
+			t.Errorf("%s: %q is wrong of 1", key, bad)
+		}
+	}
+	one := note.Altered{Count: 1}
+	if got := Note(false, File{}, one, 0); !strings.HasPrefix(got, "1 chunk was altered on its way") {
+		t.Errorf("%q", got)
+	}
+	b, err := os.ReadFile("notes.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`both\("([^"]+)"`).FindAllStringSubmatch(string(b), -1) {
+		if bad := counted.FindStringSubmatch(m[1]); bad != nil && bad[1] != "is" && bad[1] != "has" {
+			t.Errorf("a note: %q is wrong of 1", bad[0])
 		}
 	}
 }

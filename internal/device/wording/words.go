@@ -9,6 +9,7 @@
 package wording
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/peerload/peerload/report"
@@ -61,8 +62,8 @@ var words = map[string][2]string{
 
 	"level default":    {"default", "既定値"},
 	"level model":      {"model", "モデル"},
-	"level enterprise": {"enterprise phone configuration", "エンタープライズ電話の設定"},
-	"level profile":    {"common phone profile", "共通の電話プロファイル"},
+	"level enterprise": {"enterprise", "エンタープライズ"},
+	"level profile":    {"profile", "プロファイル"},
 	"level device":     {"device", "機器"},
 
 	"state " + report.StateIdle:        {"idle", "待機中"},
@@ -94,8 +95,8 @@ var words = map[string][2]string{
 	"screen idle":       {"Nothing to upgrade", "アップグレード対象なし"},
 	"screen upgrading":  {"Upgrading", "アップグレード中"},
 	"screen component":  {"Component %d of %d", "コンポーネント %d/%d"},
-	"screen held":       {"%d of %d components held", "コンポーネント %d/%d 保持済み"},
-	"screen children":   {"passes it on: %d children", "転送中: 子 %d"},
+	"screen held":       {"%d of %d {component|components} held", "コンポーネント %d/%d 保持済み"},
+	"screen children":   {"passes it on: %d {child|children}", "転送中: 子 %d"},
 	"screen failed":     {"Upgrade failed", "アップグレード失敗"},
 	"screen set failed": {"File set failed", "ファイルセット失敗"},
 	"screen sharing":    {"shares with its peers", "ピアと共有中"},
@@ -171,4 +172,44 @@ func Say(ja bool, key string) string {
 		return w[1]
 	}
 	return w[0]
+}
+
+// Fill fills in a text as package fmt does it. {device|devices} in it is the former if
+// the number of the verb before it is 1, of the first where none is before it: "%d
+// {device|devices}". A text without verbs may depend on a number, too.
+func Fill(text string, args ...any) string {
+	var format strings.Builder
+	verbs := 0
+	for text != "" {
+		at := strings.IndexAny(text, "%{")
+		if at < 0 {
+			at = len(text)
+		}
+		format.WriteString(text[:at])
+		text = text[at:]
+		group, after, closed := strings.Cut(strings.TrimPrefix(text, "{"), "}")
+		one, more, choice := strings.Cut(group, "|")
+		switch {
+		case strings.HasPrefix(text, "%%"):
+			format.WriteString("%%")
+			text = text[2:]
+		case strings.HasPrefix(text, "%"):
+			verbs++
+			format.WriteByte('%')
+			text = text[1:]
+		case strings.HasPrefix(text, "{") && closed && choice:
+			if i := max(verbs-1, 0); i < len(args) && fmt.Sprint(args[i]) == "1" {
+				more = one
+			}
+			format.WriteString(more)
+			text = after
+		case text != "":
+			format.WriteByte('{')
+			text = text[1:]
+		}
+	}
+	if verbs == 0 {
+		args = nil
+	}
+	return fmt.Sprintf(format.String(), args...)
 }

@@ -75,6 +75,8 @@ var texts = [][2]string{
 	{`forbidden(?:: .*)?`, `権限がありません`},
 
 	// Of jobs that were carried out.
+	{`rows refused: (\d+) of (\d+), so none was written`, `$2 行のうち $1 行が拒否されたため、1 行も書き込みませんでした`},
+	// As jobs of version 0.1 keep it.
 	{`(\d+) of (\d+) rows are refused, so none was written`, `$2 行のうち $1 行が拒否されたため、1 行も書き込みませんでした`},
 	{`written, and not there when it was read back`, `書き込みましたが、読み返すとありませんでした`},
 	{`the device is gone`, `機器はもうありません`},

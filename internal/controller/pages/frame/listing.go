@@ -57,8 +57,8 @@ type Listing struct {
 	Tabs         []Tab
 	Actions      []Action
 	Table        Table
-	// Search says that the list can be searched by a text.
-	Search bool
+	// Search says in which fields of the list a text is looked for; "" if it cannot be.
+	Search string
 	// Filters are the conditions that the list can be narrowed by.
 	Filters []Field
 	// Empty says what to do first where the list is empty.

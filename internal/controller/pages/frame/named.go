@@ -19,9 +19,9 @@ func Target(ja bool, is string) string {
 	table, isJob := strings.CutPrefix(is, "bulk job of ")
 	if n, name, ok := strings.Cut(table, " rows"); ok && n != "" && strings.Trim(n, "0123456789") == "" {
 		if isJob {
-			return words.Say(ja, "bulk change of %s lines", n) + name
+			return words.Say(ja, "bulk change of %s {line|lines}", n) + name
 		}
-		return words.Say(ja, "%s lines", n) + name
+		return words.Say(ja, "%s {line|lines}", n) + name
 	}
 	for _, kind := range targetKinds {
 		name, ok := strings.CutPrefix(is, kind)

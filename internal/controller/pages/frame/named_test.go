@@ -13,7 +13,7 @@ import (
 func TestTarget(t *testing.T) {
 	for is, want := range map[string][2]string{
 		"user admin":                    {"user admin", "ユーザー admin"},
-		"enterprise":                    {"enterprise", "エンタープライズ設定"},
+		"enterprise":                    {"enterprise", "エンタープライズ"},
 		"fileset tones-1":               {"file set tones-1", "ファイルセット tones-1"},
 		"order key 3":                   {"order key 3", "指示の鍵 3"},
 		"order 01ab":                    {"order 01ab", "指示 01ab"},

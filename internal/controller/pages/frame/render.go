@@ -202,5 +202,5 @@ func Span(ja bool, d time.Duration) string {
 	case d < 48*time.Hour:
 		return words.Say(ja, "%d h", int(d.Hours()))
 	}
-	return words.Say(ja, "%d days", int(d.Hours()/24))
+	return words.Say(ja, "%d {day|days}", int(d.Hours()/24))
 }

@@ -12,9 +12,10 @@ package words
 
 import (
 	"embed"
-	"fmt"
 	"strings"
 	"sync"
+
+	"github.com/peerload/peerload/internal/device/wording"
 )
 
 //go:embed ja
@@ -53,8 +54,8 @@ func read() map[string]word {
 	return all
 }
 
-// Say is a text in Japanese or, if ja is false, in English. With args it is a format
-// of package fmt, in both languages; Japanese may take them in another order.
+// Say is a text in Japanese or, if ja is false, in English. With args it is filled in as
+// wording.Fill does it, in both languages; Japanese may take them in another order.
 func Say(ja bool, en string, args ...any) string {
 	text := en
 	if w, ok := table()[en]; ok {
@@ -66,7 +67,7 @@ func Say(ja bool, en string, args ...any) string {
 	if len(args) == 0 {
 		return text
 	}
-	return fmt.Sprintf(text, args...)
+	return wording.Fill(text, args...)
 }
 
 // Known reports whether a text has Japanese words.

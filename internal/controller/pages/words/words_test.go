@@ -20,6 +20,61 @@ var shownBy = map[string]*regexp.Regexp{
 // made are the beginnings of texts that are put together from a state.
 var made = regexp.MustCompile(`(?:[({ ]t \(print |\.T\(|words\.Say\(ja, )"([^"]+ )"`)
 
+// many finds what is said of several things, or of one in words of several, after a
+// number; beside those that are shown next to a number in a template.
+var (
+	many   = regexp.MustCompile(`%(?:\[\d\])?[ds](?: more)? ([a-z]{2,}s|are|were|have|do|get)\b`)
+	beside = regexp.MustCompile(`(?:\{\{num [^}]*\}\}|–)(?:</b>)?\s*(?:<span[^>]*>)?\{\{t "((?:[a-z]{2,}s|are|were|have|do|get)\b[^"]*)"`)
+	single = map[string]bool{"is": true, "was": true, "has": true, "does": true, "says": true}
+)
+
+// TestOne: what is said with a number is right of one.
+func TestOne(t *testing.T) {
+	n := 0
+	for key, w := range table() {
+		if m := many.FindStringSubmatch(w.en); m != nil && !single[m[1]] {
+			t.Errorf("%q of 1: write %%d {%s|%s}", key, strings.TrimSuffix(m[1], "s"), m[1])
+		}
+		if strings.Contains(w.ja, "{") {
+			t.Errorf("%q: Japanese does not depend on a number", key)
+		}
+		if !strings.Contains(w.en, "|") {
+			continue
+		}
+		n++
+		args := make([]any, len(regexp.MustCompile(`%[sd]`).FindAllString(w.en, -1)))
+		for i := range args {
+			args[i] = 1
+		}
+		if len(args) == 0 {
+			args = []any{1}
+		}
+		one := strings.ReplaceAll(Say(false, key, args...), "%!s(int=1)", "1")
+		if wrong := regexp.MustCompile(`\b1 ([a-z]{2,}s|are|were|have|get)\b|[{|}]`).FindStringSubmatch(one); wrong != nil &&
+			!single[wrong[1]] {
+			t.Errorf("%q of 1 is %q", key, one)
+		}
+	}
+	if n < 20 {
+		t.Errorf("%d texts depend on a number", n)
+	}
+	for _, folder := range []string{"../templates", "../frame/templates"} {
+		err := fs.WalkDir(os.DirFS(folder), ".", func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			b, err := os.ReadFile(filepath.Join(folder, path))
+			for _, m := range beside.FindAllStringSubmatch(string(b), -1) {
+				t.Errorf("%s: %q stands beside a number, also beside 1", path, m[1])
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // Every text has its Japanese, with the same parts to fill in, and all Japanese is
 // shown somewhere.
 func TestWords(t *testing.T) {

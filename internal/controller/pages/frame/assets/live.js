@@ -7,7 +7,12 @@
   if (!page) return;
   const words = JSON.parse(page.dataset.words);
   const say = (key) => words[key] ?? key.slice(key.indexOf(" ") + 1);
-  const fill = (text, ...args) => text.replace(/%[sd]/g, () => args.shift());
+  // As Fill of package wording: {one|more} goes by the number before it.
+  const fill = (text, ...args) => {
+    let n = args[0];
+    return text.replace(/%[sd]|\{([^{}|]*)\|([^{}|]*)\}/g, (m, one, more) =>
+      one === undefined ? n = args.shift() : n === 1 ? one : more);
+  };
   const rowsOfPage = 50, easeTime = 400;
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -49,6 +54,9 @@
   const part = (f) => f.end === "done" ? 1 : f.size > 0 ? Math.min(1, f.have / f.size) : 0;
   const failed = (d, f) => f?.end === "failed" || d.state === "failed" || d.state === "rolled-back";
   const why = (code) => code ? say("why " + code) : "";
+  // That nobody answered a root is true of its election: it is judged by who follows now.
+  let followed = new Set();
+  const whyOf = (d, f) => f?.role === "root" && f.reason === "alone" && followed.has(d.address) ? words.followed : why(f?.reason);
 
   // The tree of the chosen file: nodes with their places, and lines.
   // Three steps, each in frames of its own: who is below whom, where each stands, what
@@ -58,13 +66,14 @@
   let tree = { nodes: [], lines: [], widest: 1 }, places = new Map(), eased = 0, by = new Map(), server = null, laid = null;
   function* gather() {
     const all = [];
-    by = new Map(); moved = false;
+    by = new Map(); followed = new Set(); moved = false;
     for (const d of shown.devices.values()) {
       const f = d.files.get(chosen);
       if (!f) continue;
       const n = { d, f, children: [], name: d.name };
       all.push(n);
       if (d.address) by.set(d.address, n);
+      if (f.root && f.root !== d.address) followed.add(f.root);
       if (all.length % some === 0) yield;
     }
     server = { name: "", children: [], leads: true };
@@ -218,7 +227,8 @@
       if (failed(d, f1)) bad.push([d, f1]);
       if (++i % some === 0) yield;
     }
-    put(at("devices"), String(shown.devices.size)); put(at("done"), String(done));
+    put(at("devices"), String(shown.devices.size)); put(at("devices-word"), fill(words.devices, shown.devices.size));
+    put(at("done"), String(done)); put(at("done-word"), fill(words.done, done));
     const most = Math.max(wan, classic, 1);
     at("wan").value = wan / most; at("classic").value = classic / most;
     put(at("wan-text"), bytes(wan)); put(at("classic-text"), bytes(classic));
@@ -232,7 +242,7 @@
     }
     const { nodes } = tree, roots = nodes.filter((n) => n.f?.role === "root");
     put(at("root"), !nodes.length || nodes.length < 2 ? "" : roots.length
-      ? roots.slice(0, 3).map((n) => fill(words.root, n.name, why(n.f.reason) || "–")).join(" ") : words.noroot);
+      ? roots.slice(0, 3).map((n) => fill(words.root, n.name, whyOf(n.d, n.f) || "–")).join(" ") : words.noroot);
   }
   function* table() {
     const bad = [], good = [];
@@ -252,7 +262,7 @@
       const cells = [d.name + (d.address && d.address !== d.name ? ` (${d.address})` : ""),
         f ? Math.floor(part(f) * 100) + " %" + (f.size ? ` · ${bytes(f.have)} / ${bytes(f.size)}` : "") : "–",
         f?.source ? say("source " + f.source) : "–", f?.role ? say("role " + f.role) : "–", f?.parents?.join(", ") || "–",
-        failed(d, f) ? "✕ " + (why(f?.reason || d.reason) || say("state " + d.state)) : why(f?.reason) || "–"];
+        failed(d, f) ? "✕ " + (why(f?.reason || d.reason) || say("state " + d.state)) : whyOf(d, f) || "–"];
       row.className = failed(d, f) ? "bad" : "";
       cells.forEach((text, c) => {
         const cell = row.cells[c] ?? row.insertCell();
