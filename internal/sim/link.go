@@ -302,15 +302,28 @@ func (e *end) read(p packet) {
 	}
 	switch f := f.(type) {
 	case *wire.Chunk:
+		if e.id > 0 {
+			e.foul()
+			return
+		}
 		e.task.chunk(e.id, f.Index, p.size-5-wire.ChunkHeader, token(binary.BigEndian.Uint64(f.Bytes)))
 	case *wire.TablePart:
-		e.task.tablePart(e.id, f)
+		if e.id < 0 {
+			e.task.tablePart(e.id, f)
+		}
 	default:
 		if _, ok := f.(*wire.Welcome); ok {
 			e.welcomed = true
 		}
 		e.task.step(pdp.Framed{Link: e.id, Frame: f})
 	}
+}
+
+// foul ends a link over which a child sent what only parents send.
+func (e *end) foul() {
+	t, id := e.task, e.id
+	e.close()
+	t.step(pdp.Closed{Link: id, Reason: wire.ReasonProtocol})
 }
 
 // hello is the accepting driver's part: which file a link is for.
