@@ -12,7 +12,6 @@ package words
 import (
 	"regexp"
 	"strings"
-	"sync"
 )
 
 // form is how an English text looks, and its Japanese: $1 is what the first group
@@ -22,8 +21,8 @@ type form struct {
 	japanese string
 }
 
-// texts are tried in this order.
-var texts = [][2]string{
+// forms are tried in this order.
+var forms = compile([][2]string{
 	// What stands around others.
 	{`(.+); did you mean (.+)\?`, `%1(&2 の誤りではありませんか)`},
 	{`line (\d+): (.+)`, `$1行目: %2`},
@@ -84,10 +83,7 @@ var texts = [][2]string{
 	{`it was changed since it was made, and stays`, `作成後に変更されているため、残します`},
 	{`it was heard of since it was made, and stays`, `作成後に機器から報告があったため、残します`},
 	{`(\S+) is (.+) now, and was (.+)`, `$1 は現在 $2 で、当時は $3 でした`},
-}
-
-// forms are made when one is needed: most commands need none.
-var forms = sync.OnceValue(func() []form { return compile(texts) })
+})
 
 var (
 	placeholder = regexp.MustCompile(`[$%&][1-9]`)
@@ -114,7 +110,7 @@ func Say(verdict string, japanese bool) string {
 func Known(verdict string) bool { _, known := say(verdict); return known }
 
 func say(verdict string) (said string, known bool) {
-	for _, f := range forms() {
+	for _, f := range forms {
 		at := f.english.FindStringSubmatchIndex(verdict)
 		if at == nil {
 			continue

@@ -13,7 +13,6 @@ package words
 import (
 	"embed"
 	"strings"
-	"sync"
 
 	"github.com/peerload/peerload/internal/device/wording"
 )
@@ -25,7 +24,7 @@ var files embed.FS
 type word struct{ en, ja string }
 
 // table has all texts, by their English or their keys.
-var table = sync.OnceValue(read)
+var table = read()
 
 // read reads the tables of this program.
 func read() map[string]word {
@@ -58,7 +57,7 @@ func read() map[string]word {
 // wording.Fill does it, in both languages; Japanese may take them in another order.
 func Say(ja bool, en string, args ...any) string {
 	text := en
-	if w, ok := table()[en]; ok {
+	if w, ok := table[en]; ok {
 		text = w.en
 		if ja {
 			text = w.ja
@@ -71,4 +70,4 @@ func Say(ja bool, en string, args ...any) string {
 }
 
 // Known reports whether a text has Japanese words.
-func Known(en string) bool { _, ok := table()[en]; return ok }
+func Known(en string) bool { _, ok := table[en]; return ok }

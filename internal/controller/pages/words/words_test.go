@@ -31,7 +31,7 @@ var (
 // TestOne: what is said with a number is right of one.
 func TestOne(t *testing.T) {
 	n := 0
-	for key, w := range table() {
+	for key, w := range table {
 		if m := many.FindStringSubmatch(w.en); m != nil && !single[m[1]] {
 			t.Errorf("%q of 1: write %%d {%s|%s}", key, strings.TrimSuffix(m[1], "s"), m[1])
 		}
@@ -111,7 +111,7 @@ func TestWords(t *testing.T) {
 		t.Fatalf("%d texts, %v", len(said), err)
 	}
 	verb := regexp.MustCompile(`%(?:\[\d\])?[.\d]*[a-z]`)
-	for key, w := range table() {
+	for key, w := range table {
 		used, made := said[key], false
 		for _, p := range prefixes {
 			made = made || strings.HasPrefix(key, p)
