@@ -79,18 +79,23 @@ type fetching struct {
 	dev   *device
 	loads howLoads
 	mu    sync.Mutex // one event at a time
+	over  bool       // a failure was told
 	// finals are of the files that are in place.
 	finals []report.Final
 }
 
 // tell passes an event to the program. Both the loop of the device and Fetch
-// itself call it.
+// itself call it. That a file or load has failed is the last of them.
 func (f *fetching) tell(e report.Event) {
 	if f.req.Events == nil {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.over {
+		return // the device's loop has not ended yet
+	}
+	f.over = e.Event == report.KindFailed
 	f.req.Events(e)
 }
 
