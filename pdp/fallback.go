@@ -184,14 +184,20 @@ func (f *fallback) done() {
 // fetched takes a chunk of the origin. Where a few have come and none from peers, a
 // root that seems to be on its way, and is behind this device, is given time once to
 // catch up. Another root does not do what it says: this device takes the root back
-// if it was root before.
+// if it was root before. One that was root does not wait for that: a root at its own
+// pace has nothing to bring, and both would fetch the whole file.
 func (f *fallback) fetched() {
 	m, r := f.m, f.m.el.Root()
 	f.contest.Origin()
-	if !f.budget.Active() || !f.contest.Unmatched(m.now) || r == nil || m.cfg.Transfer.WholeFiles {
+	if !f.budget.Active() || r == nil || m.cfg.Transfer.WholeFiles {
 		return
 	}
-	if !f.spare(r) {
+	switch {
+	case !f.contest.Unmatched(m.now):
+		if f.contest.WasRoot() {
+			f.spare(r)
+		}
+	case !f.spare(r):
 		m.following.distrustRoot(wire.ReasonRootStalled)
 	}
 }
