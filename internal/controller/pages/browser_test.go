@@ -42,8 +42,8 @@ var everyEntrance = []string{"/sign-in", "/setup", "/setup?secret=x", "/devices?
 const wrongPassword = "/sign-in wrong"
 
 // TestLooks loads every page in both languages, both looks and two widths: nothing is
-// refused by the policy, nothing is cut off, and axe-core finds no barrier. With
-// PEERLOAD_SHOTS it leaves a picture of each in that folder, of every combination; else
+// refused by the policy, nothing is cut off, folded or unfolded, and axe-core finds no
+// barrier. With PEERLOAD_SHOTS it leaves a picture of each in that folder, of every combination; else
 // each pair of the three is met once.
 func TestLooks(t *testing.T) {
 	s := journey(t)
@@ -94,6 +94,10 @@ func (s *rig) looks(b *browser.Browser, name string, axe bool, shots string) {
 	s.t.Helper()
 	if over := b.Overflow(); over > 0 {
 		s.t.Errorf("%s: %d pixels are cut off", name, over)
+	}
+	b.Unfold()
+	if over := b.Overflow(); over > 0 {
+		s.t.Errorf("%s, unfolded: %d pixels are cut off", name, over)
 	}
 	for _, text := range b.Squeezed() {
 		s.t.Errorf("%s: a few letters wide: %s", name, text)

@@ -256,10 +256,22 @@ func modelThing(v *frame.Visit) error {
 	s := table{Title: v.T("Settings"), Head: []string{v.T("Setting"), v.T("Default"), v.T("Has no effect because")}}
 	for _, is := range m.Settings {
 		s.Rows = append(s.Rows, []cell{text(labelled(labels, is.Name)), text(value(v, is.Name, is.Default)),
-			text(is.Lacking)})
+			text(lacking(v, m, is))})
 	}
 	p.Tables = append(p.Tables, s)
 	return v.Show("thing", p)
+}
+
+// lacking is why a setting has no effect on a model, in the reader's language.
+func lacking(v *frame.Visit, m client.Model, is client.ModelSetting) string {
+	switch {
+	case is.Lacking == "":
+		return ""
+	case slices.Contains(m.Lacks, is.Name):
+		return v.T("the model does not have it")
+	default:
+		return v.T("the model cannot share")
+	}
 }
 
 func newModel(v *frame.Visit) error {
@@ -269,7 +281,7 @@ func newModel(v *frame.Visit) error {
 			{Name: "group", Label: v.T("Shares with"),
 				Help: v.T("Models of one group share with each other. Empty: this model alone.")},
 			{Name: "can_share", Label: v.T("It can share with its peers"), Kind: "check", Value: "on"},
-			{Name: "aliases", Label: v.T("Also written"), Kind: "area", Rare: true, Help: v.T("One in a line.")},
+			{Name: "aliases", Label: v.T("Also written"), Kind: "area", Rare: true, Help: v.T("Names, one in a line.")},
 			{Name: "provision", Label: v.T("Name in provisioning files"), Rare: true, Help: v.T("Empty: the name above.")},
 			{Name: "type_number", Label: v.T("Type number in provisioning files"), Kind: "number", Rare: true},
 			{Name: "default_load", Label: v.T("Load where nothing else assigns one"), Rare: true},

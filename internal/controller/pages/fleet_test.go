@@ -215,12 +215,14 @@ func TestConfigPages(t *testing.T) {
 		"not name=value: peer-sharing")
 	b.post("/models/new", "name", "Camera 2", "family", "camera", "type_number", "700", "aliases", "Cam 2\nC2", "defaults",
 		"peer-sharing=on", "provision", "cam2", "lacks", "wan-limit").want(t, 200, "Cam 2, C2",
-		"Peer firmware sharing (peer-sharing)")
+		"Peer firmware sharing (peer-sharing)", "the model does not have it")
 	b.post("/models/Camera%202/delete").want(t, 200, "!>Camera 2<")
 	b.post("/models/Camera%201/delete").want(t, 200, "!>Camera 1<")
 	b.get("/models/7941").want(t, 200, "peer-sharing", "third-generation phone")
 	b.lang = "ja"
 	b.get("/models").want(t, 200, "第 3 世代の電話機", "!third-generation", "!second-generation", "!Linux device")
+	b.get("/models/new").want(t, 200, "名前を 1 行に 1 つ", "!1 行に 1 台")
+	b.get("/models/7960").want(t, 200, "このモデルは共有できません", "!cannot share")
 	b.get("/nothing").want(t, 404, "このページはありません", "!no such page")
 	v := s.user("viewer")
 	for _, path := range []string{"/profiles", "/enterprise", "/models", "/models/7941"} {

@@ -63,7 +63,7 @@ func TestRolloutPages(t *testing.T) {
 	b.post("/orders/new", "rollout", "spring", "wave", "2", "kind", "retry", "life", "60").want(t, 200, "on its way to 3")
 	order("pause", "why", "the lobby is <b>closed</b>").want(t, 200, "paused", "the lobby is &lt;b&gt;closed", "Resume")
 	b.get("/").want(t, 200, "What needs attention", "/rollouts/spring")
-	b.get("/rollouts/spring/order/pause").want(t, 200, "This is refused")
+	b.get("/rollouts/spring/order/pause").want(t, 200, "This is refused", "!refused: ")
 	b.post("/rollouts/spring/order/resume", "version", "1").want(t, 412, "Somebody else has changed it")
 	order("resume").want(t, 200)
 	s.roll("spring", keeper.KindTick)

@@ -142,6 +142,12 @@ func (b *Browser) Overflow() int {
 	return Run(b, chromedp.Evaluate[int](`document.documentElement.scrollWidth - document.documentElement.clientWidth`))
 }
 
+// Unfold opens whatever the page's main part has folded away.
+func (b *Browser) Unfold() {
+	b.tb.Helper()
+	Run(b, chromedp.Evaluate[int](`document.querySelectorAll("main details").forEach(d => { d.open = true; }), 0`))
+}
+
 // Told are the errors that pages have told since it was last called.
 func (b *Browser) Told() []string {
 	b.mu.Lock()

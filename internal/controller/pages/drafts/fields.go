@@ -59,7 +59,7 @@ func waveFields(v *frame.Visit) []frame.Field {
 				v.T("A line may name what a wave has: sites: Kyoto, Nara or devices: SEP001122334455."),
 				v.T("Behind a semicolon it may say its own rule: 5; soak=2h success=100 by=person."))},
 		{Name: "opener", Label: v.T("What opens the next wave"), Kind: "select", Value: "success", Options: []frame.Option{
-			{Value: "success", Label: v.T("enough devices are done, for long enough")},
+			{Value: "success", Label: v.T("enough devices done, for long enough")},
 			{Value: "person", Label: v.T("a person")},
 			{Value: "external", Label: v.T("then an external check, too")}}},
 		{Name: "success", Label: v.T("Devices of a wave that must be done, of a hundred"), Kind: "number", Value: "95"},
