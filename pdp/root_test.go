@@ -120,6 +120,24 @@ func TestRootThatCatchesUp(t *testing.T) {
 	}
 }
 
+// TestRootAtTheSamePace: another root gets the file beside this device, and so has nothing
+// to bring that it lacks. This device stops once the other says that it gets bytes.
+func TestRootAtTheSamePace(t *testing.T) {
+	beside := &wire.Claim{Rank: wire.Rank{Prefix: 1, Strength: 1}.Confirm(), Size: 1 << 20, Prefix: 1}
+	m, now, out := outranked(t, beside)
+	out = append(out, m.Step(now, Stored{Index: 1}, nil)...)
+	out = append(out, m.Step(now, Stored{Index: 2}, nil)...)
+	out = append(out, m.Step(now, Stored{Link: -1, Index: 3}, nil)...)
+	if stops(out) {
+		t.Fatal("drops its download for a root that has got nothing yet")
+	}
+	beside.Bytes = 1 << 18
+	out = m.Step(now, claimed(1, beside), nil)
+	if out = append(out, m.Step(now, Stored{Index: 4}, nil)...); !stops(out) || m.fallback.budget.Active() {
+		t.Error("two roots go on beside each other")
+	}
+}
+
 // TestComplaintAboutNothing: a root is too slow for a child that lacks what it holds,
 // and not for one that has all of it: that one believes a liar that there is more. Who got
 // no chunk of it cannot tell, in whatever name.
