@@ -96,7 +96,7 @@ concurrent="$concurrent|TestReportsTogether|TestOrderOfAnotherReplica)\$"
 # Of these it is a few tests that go through everything, on a disk that fails or over a
 # database: they run without the race detector, and all others with it.
 thorough='/internal/(device/slot|controller/store/postgres)$'
-throughout='^(TestConformance|TestPowerCut.*)$'
+throughout='^(TestConformance|TestKeepers|TestMigrations|TestPowerCut.*)$'
 # Whole processes run without it, and the commands and pages of a whole controller:
 # what they race over is tested in their packages. With it they run in "full".
 processes='/(cmd/(peerload|peerload-lab|peerload-server)|e2e/cluster|internal/controller/pages'
@@ -119,12 +119,12 @@ tests() {
 	local failed=
 	# Nobody debugs these binaries: without debugging information they are linked sooner.
 	local test=(go test -ldflags=-w -timeout 15m)
-	"${test[@]}" $(select_packages "$alone|$walks|$thorough") || failed=1
+	# Some of these wait for a database or a compiler.
+	"${test[@]}" -p 3 $(select_packages "$alone|$walks|$thorough|$compilers") || failed=1
 	# Many of these wait more than they compute: so more of them at a time.
 	"${test[@]}" -race -p 4 $(select_packages -v "$alone|$walks|$thorough|$processes|$sites|$compilers") || failed=1
 	"${test[@]}" -race -run "$concurrent" $(select_packages "$walks") || failed=1
 	"${test[@]}" -race -skip "$throughout" $(select_packages "$thorough") || failed=1
-	"${test[@]}" $(select_packages "$compilers") || failed=1
 	"${test[@]}" $(select_packages "$sites") || failed=1
 	"${test[@]}" -p 4 $(select_packages "$processes") || failed=1
 	[ -z "$failed" ]

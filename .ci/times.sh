@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Gives the files and folders of a clean clone times that follow from their content.
 # The go command reuses the result of a test if the files that it has read have the
-# times that they had: in another clone all of them are new, and each test would run
-# again. A tree with changes is left alone.
+# times that they had: in another clone at the same place all of them are new, and each
+# test would run again. A tree with changes is left alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ -n "$(git status --porcelain)" ]; then
