@@ -16,11 +16,15 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	testprograms "github.com/peerload/peerload/internal/testkit/programs"
 )
 
 // TestFormats: the package of a device has the same files in each format, as the
 // table says, and two runs give the same bytes.
 func TestFormats(t *testing.T) {
+	if err := testprograms.Sources("peerload", "peerload-get", "peerload-server"); err != nil {
+		t.Fatal(err)
+	}
 	if os.Getenv("PEERLOAD_FULL") == "" {
 		t.Skip("PEERLOAD_FULL=1 runs it: it builds the device's program for two processors")
 	}

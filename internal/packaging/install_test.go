@@ -14,12 +14,16 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	testprograms "github.com/peerload/peerload/internal/testkit/programs"
 )
 
 // TestDebian: lintian finds no error, and a system of Debian installs the packages of
 // an earlier commit, upgrades them to those of this tree, removes and purges them.
 // What people changed and what the programs wrote outlives all but the purge.
 func TestDebian(t *testing.T) {
+	if err := testprograms.Sources("peerload", "peerload-get", "peerload-server"); err != nil {
+		t.Fatal(err)
+	}
 	if os.Getenv("PEERLOAD_FULL") == "" {
 		t.Skip("PEERLOAD_FULL=1 runs it: it builds all programs twice, and installs a system")
 	}

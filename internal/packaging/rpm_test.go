@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	testprograms "github.com/peerload/peerload/internal/testkit/programs"
 )
 
 // TestRPM: rpm installs the packages below a root of its own, upgrades and removes them.
@@ -18,6 +19,9 @@ import (
 // The programs are scripts here: rpm does not look into them. What the packages' own
 // scripts do is in TestRemovalStops and TestConfigurationIsGone.
 func TestRPM(t *testing.T) {
+	if err := testprograms.Sources("peerload", "peerload-get", "peerload-server"); err != nil {
+		t.Fatal(err)
+	}
 	if os.Getenv("PEERLOAD_FULL") == "" {
 		t.Skip("PEERLOAD_FULL=1 runs it: it compiles nfpm")
 	}

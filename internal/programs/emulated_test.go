@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	testprograms "github.com/peerload/peerload/internal/testkit/programs"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
 )
@@ -25,6 +26,9 @@ import (
 // TestEmulated: peerload-get for a device's processor, as QEMU runs it, gets a file from
 // a server and passes it to that of this host, and gets one from it.
 func TestEmulated(t *testing.T) {
+	if err := testprograms.Sources("peerload", "peerload-get", "peerload-server"); err != nil {
+		t.Fatal(err)
+	}
 	if os.Getenv("PEERLOAD_FULL") == "" {
 		t.Skip("PEERLOAD_FULL=1 runs it: it builds the program for three processors")
 	}

@@ -8,12 +8,17 @@ import (
 	"testing"
 
 	v1 "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
+
+	testprograms "github.com/peerload/peerload/internal/testkit/programs"
 )
 
 const mib = 1 << 20
 
 // TestSizes: what a device has room for, as a release builds it.
 func TestSizes(t *testing.T) {
+	if err := testprograms.Sources("peerload", "peerload-get", "peerload-server"); err != nil {
+		t.Fatal(err)
+	}
 	if testing.Short() {
 		t.Skip("it builds a device's programs for other processors")
 	}

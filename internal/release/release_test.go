@@ -19,6 +19,7 @@ import (
 
 	"github.com/peerload/peerload/internal/programs"
 	"github.com/peerload/peerload/internal/sums"
+	testprograms "github.com/peerload/peerload/internal/testkit/programs"
 	"github.com/peerload/peerload/internal/version"
 )
 
@@ -97,6 +98,9 @@ func release(t *testing.T, dir, only string, args ...string) (out string, files 
 // same bytes; ./test.sh full compiles everything twice, and for more processors.
 // Tag, commit and date are in each program, and the signature is right.
 func TestReproducible(t *testing.T) {
+	if err := testprograms.Sources("peerload", "peerload-get", "peerload-server"); err != nil {
+		t.Fatal(err)
+	}
 	if testing.Short() {
 		t.Skip("it builds a device's program twice")
 	}
