@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // line is the way of a site to its controller, which can be cut.
@@ -203,7 +204,7 @@ func (s *subnet) answered(what, id string) {
 // though the carrier is killed during one, the controller during another, and the line
 // is cut during a third.
 func TestCarrier(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	t.Parallel()
 	n := 8
 	if os.Getenv("PEERLOAD_FULL") == "1" {

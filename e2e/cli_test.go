@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/report"
 )
 
@@ -134,6 +135,7 @@ func diskFails(t *testing.T, as startup) {
 
 // TestDiskFullBesidePeers: one device's disk is full; the others finish.
 func TestDiskFullBesidePeers(t *testing.T) {
+	tiers.Long(t, "a short run has one site of each kind")
 	t.Parallel()
 	body := content(17, 4*mib)
 	srv := newServer(t, body)
@@ -228,6 +230,7 @@ func (d *device) lastLine() report.Event {
 // TestLastWords: the last line counts what a device sent to peers after its own
 // download.
 func TestLastWords(t *testing.T) {
+	tiers.Long(t, "a short run has one site of each kind")
 	t.Parallel()
 	body := content(23, 2*mib)
 	srv := newServer(t, body)
@@ -250,6 +253,7 @@ func TestLastWords(t *testing.T) {
 
 // TestInterruptedAlone: it ends at once, says so, and keeps what it has.
 func TestInterruptedAlone(t *testing.T) {
+	tiers.Long(t, "a short run has one site of each kind")
 	t.Parallel()
 	body := content(19, 4*mib)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestRottenDisk: what an earlier run left is not what it should be.
@@ -101,6 +103,7 @@ func partOf(t *testing.T, out, suffix string) string {
 // starts and goes on without the listeners that it cannot have, or ends with a
 // clear error; with one more it has them.
 func TestFewDescriptors(t *testing.T) {
+	tiers.Long(t, "a short run has one site of each kind")
 	t.Parallel()
 	if err := sources(); err != nil {
 		t.Fatal(err)

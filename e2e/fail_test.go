@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/report"
 )
 
@@ -80,14 +81,14 @@ func TestRootKilledAtAThird(t *testing.T) {
 
 func TestRootKilledWithoutRange(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	srv, _ := crash(t, 5, theRoot, syscall.SIGKILL, func(s *server) { s.noRange = true })
 	srv.once(1.50)
 }
 
 func TestRootStopped(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	srv, _ := crash(t, 6, theRoot, syscall.SIGSTOP, nil)
 	// The server goes on sending into the buffers of the stopped root.
 	srv.once(2.0)
@@ -95,7 +96,7 @@ func TestRootStopped(t *testing.T) {
 
 func TestInteriorParentKilled(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	srv, _ := crash(t, 9, func(s *site, ds []*device) (v *device) {
 		s.poll("an interior parent", func() bool {
 			for _, d := range ds {
@@ -113,7 +114,7 @@ func TestInteriorParentKilled(t *testing.T) {
 // TestRootInterrupted: a root that is told to stop tells its peers.
 func TestRootInterrupted(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel()
@@ -167,7 +168,7 @@ func TestContinueAfterKill(t *testing.T) {
 // the file once.
 func TestContinueWithoutLength(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	body := content(24, 2*mib)
 	srv := newServer(t, body)
 	srv.set(func(s *server) {
@@ -209,7 +210,7 @@ func TestFailureOfTheOriginReachesAll(t *testing.T) {
 // another file under the same name. What comes out is one of the two, whole.
 func TestContentChanges(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	for _, c := range []struct {
 		name, etag string // of the first content
 		n          int

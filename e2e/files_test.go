@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 )
 
@@ -34,7 +35,7 @@ func startNginx(t *testing.T, dir string) (base, log string) {
 // TestSizes: files whose ends fall where it matters.
 func TestSizes(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	for _, size := range []int{1, load.MinChunkSize - 1, load.MinChunkSize, load.MinChunkSize + 1, 3 * load.MinChunkSize} {
 		for _, how := range []string{"--sha256", "--unsigned"} {
 			t.Run(fmt.Sprintf("%d %s", size, how), func(t *testing.T) {
@@ -92,7 +93,7 @@ func TestSeveralURLs(t *testing.T) {
 // TestForeignNginx: six devices and a killed root at the real server.
 func TestForeignNginx(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	body := content(107, 6*mib)
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "app.bin"), string(body))

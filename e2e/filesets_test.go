@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // setHook notes beside the state of a device what it was told.
@@ -26,7 +27,7 @@ echo "$1 $PEERLOAD_SET in $PEERLOAD_DIRECTORY" >> "$PEERLOAD_STATE.hook"
 // restart, and the hook is told. Sets are changed, taken away, and brought back by an
 // undo.
 func TestFileSets(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	o := newOffice(t, 1, 2)
 	big := make([]byte, loadSize)
 	copy(big, content(7, len(big)))

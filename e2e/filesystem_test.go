@@ -9,6 +9,7 @@ import (
 
 	"github.com/peerload/peerload/internal/testkit/filesystem"
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // onDisk is a device whose output and state lie on a file system.
@@ -41,7 +42,7 @@ func (d *onDisk) get(args ...string) (code int, said string, asked int) {
 func TestFileSystems(t *testing.T) {
 	for _, k := range filesystem.Kinds() {
 		t.Run(k.Name, func(t *testing.T) {
-			long(t)
+			tiers.Long(t, "it starts many devices or waits long")
 			if err := sources(); err != nil {
 				t.Fatal(err)
 			}

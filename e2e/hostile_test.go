@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/peernet"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
@@ -19,7 +20,7 @@ import (
 // whole file, and sends wrong bytes or none.
 func TestRootThatLies(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	body := content(12, 2*mib+777)
 	digest := load.DigestOf(body)
 	for _, c := range []struct {
@@ -67,7 +68,7 @@ func TestRootThatLies(t *testing.T) {
 // read nothing must not take the places of devices.
 func TestChildrenThatHoldSlots(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	body := content(13, 4*mib)
 	digest := load.DigestOf(body)
 	srv := newServer(t, body)
@@ -113,7 +114,7 @@ func TestChildrenThatHoldSlots(t *testing.T) {
 // TestGarbage: noise, torn and lying messages at both ports change nothing.
 func TestGarbage(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	body := content(105, 4*mib)
 	digest := load.DigestOf(body)
 	srv := newServer(t, body)

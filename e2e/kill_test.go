@@ -4,6 +4,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/trust"
@@ -12,7 +13,7 @@ import (
 // TestThreeRootsKilled one after the other.
 func TestThreeRootsKilled(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	body := content(100, 8*mib)
 	srv := newServer(t, body)
 	srv.set(func(s *server) { s.rate = 2 * mib })
@@ -46,7 +47,7 @@ func TestThreeRootsKilled(t *testing.T) {
 // TestPowerCut: all devices die at half and start again.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	body := content(101, 4*mib)
 	srv := newServer(t, body)
 	srv.set(func(s *server) { s.rate = 2 * mib })
@@ -70,7 +71,7 @@ func TestPowerCut(t *testing.T) {
 // TestRootKilledDuringALoad: the root of a component dies.
 func TestRootKilledDuringALoad(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	v := newVendor(t, nil)
 	files := firmware(102)
 	m := v.add("1", files)
@@ -115,7 +116,7 @@ func TestRootKilledDuringALoad(t *testing.T) {
 // delay the others.
 func TestOthersStopped(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	for _, role := range []string{report.RoleParent, report.RoleLeaf} {
 		t.Run(role, func(t *testing.T) {
 			t.Parallel()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/trust"
 )
@@ -263,7 +264,7 @@ func TestLoadRefused(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, %d devices", c.name, n), func(t *testing.T) {
 				t.Parallel()
 				if n > 1 {
-					long(t)
+					tiers.Long(t, "it starts many devices or waits long")
 				}
 				v := newVendor(t, c.now)
 				files := firmware(50)
@@ -339,6 +340,7 @@ func TestRolledBack(t *testing.T) {
 
 // TestBundlesLeft: metadata that a killed process left goes with the next run.
 func TestBundlesLeft(t *testing.T) {
+	tiers.Long(t, "a short run has one site of each kind")
 	t.Parallel()
 	v := newVendor(t, nil)
 	v.add("1", firmware(80))
@@ -403,7 +405,7 @@ func TestSlots(t *testing.T) {
 // TestLoadWithALiar: a peer that sends wrong bytes of a signed component.
 func TestLoadWithALiar(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	v := newVendor(t, nil)
 	files := firmware(90)
 	m := v.add("1", files)

@@ -14,16 +14,6 @@ import (
 	"github.com/peerload/peerload/internal/testkit/programs"
 )
 
-// long keeps a test out of the short run: that has one test of each thing that
-// devices do, the whole run has it on larger sites, with more faults and for
-// longer.
-func long(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("not in the short run: it starts many devices or waits long")
-	}
-}
-
 // Binaries under test, built once: with the race detector where the test has
 // it, and without it for what measures memory.
 var peerload, peerloadPlain string

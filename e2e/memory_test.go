@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // endless is a file of any size that needs no room: 1 MiB of chance over and
@@ -63,7 +65,7 @@ func (d *device) peak() int64 {
 // file. Measured without the race detector, which multiplies memory.
 func TestMemory(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	peaks := map[int64]int64{}
 	sizes := []int64{5 * mib, 500 * mib}
 	for _, size := range sizes {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // raw answers with bytes of the test's own and keeps or closes the connection.
@@ -178,7 +180,7 @@ func TestFaultyOrigin(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, %d devices", f.name, n), func(t *testing.T) {
 				t.Parallel()
 				if n > 1 || f.slow {
-					long(t)
+					tiers.Long(t, "it starts many devices or waits long")
 				}
 				srv := newServer(t, faultBody)
 				srv.set(func(s *server) { s.fault, s.rate = f.wrong, 8*mib })
@@ -236,7 +238,7 @@ func TestServerAbsent(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, %d devices", scheme, n), func(t *testing.T) {
 				t.Parallel()
 				if n > 1 {
-					long(t)
+					tiers.Long(t, "it starts many devices or waits long")
 				}
 				s := newSite(t)
 				outcome(t, s.start(n, fmt.Sprintf("%s://%s/app.bin", scheme, deadAddress(t)), "--sha256", shaOf(faultBody)),

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // released has, by version, what a controller and a device of that version have
@@ -122,7 +123,7 @@ func TestKeepReleased(t *testing.T) {
 // controller has its devices and their history, its keys sign the next load, and the
 // device goes on with its load without fetching it, and takes the next.
 func TestReleased(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	versions, err := os.ReadDir(released)
 	if err != nil || len(versions) == 0 {
 		t.Fatalf("nothing is kept: %v", err)

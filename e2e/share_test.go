@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/report"
 )
 
@@ -119,6 +120,7 @@ func TestTwoOfOneDevice(t *testing.T) {
 
 // TestTwoForOneName: two processes of one device want to write one name.
 func TestTwoForOneName(t *testing.T) {
+	tiers.Long(t, "a short run has one site of each kind")
 	t.Parallel()
 	body := content(4, 2*mib)
 	srv := newServer(t, body)
@@ -174,6 +176,7 @@ func TestLateDeviceAndRerun(t *testing.T) {
 
 // TestTwoDevicesWithOneID: a copied image carries the id of the first device.
 func TestTwoDevicesWithOneID(t *testing.T) {
+	tiers.Long(t, "a short run has one site of each kind")
 	t.Parallel()
 	body := content(6, 2*mib)
 	srv := newServer(t, body)
@@ -240,7 +243,7 @@ func TestUnsigned(t *testing.T) {
 
 // TestForty devices share one download.
 func TestForty(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	if raceEnabled {
 		t.Skip("too many processes for this machine")
 	}
@@ -261,7 +264,7 @@ func TestForty(t *testing.T) {
 // TestClassic: the original's timing, store-and-forward, still one download.
 func TestClassic(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	body := content(122, mib)
 	srv := newServer(t, body)
 	s := newSite(t)
@@ -277,7 +280,7 @@ func TestClassic(t *testing.T) {
 // downloads by itself and says so.
 func TestModelGroups(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	body := content(123, 2*mib)
 	srv := newServer(t, body)
 	srv.set(func(s *server) { s.rate = 4 * mib })
@@ -298,6 +301,7 @@ func TestModelGroups(t *testing.T) {
 
 // TestJoinInTheMiddle: a device that joins in the middle takes part.
 func TestJoinInTheMiddle(t *testing.T) {
+	tiers.Long(t, "a short run has one site of each kind")
 	t.Parallel()
 	body := content(124, 4*mib)
 	srv := newServer(t, body)

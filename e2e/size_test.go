@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // falseSize is a TFTP server that sends files and tells other sizes of them.
@@ -142,7 +144,7 @@ func TestFalseSize(t *testing.T) {
 				t.Run(fmt.Sprintf("%s, %d devices, %s", c.name, n, how), func(t *testing.T) {
 					t.Parallel()
 					if n > 1 {
-						long(t)
+						tiers.Long(t, "it starts many devices or waits long")
 					}
 					srv := &falseSize{file: func(string) []byte { return c.body }, told: func(int) int { return c.told },
 						honest: c.honest}
@@ -210,7 +212,7 @@ func TestFalseSizesOfALoad(t *testing.T) {
 // others find it out.
 func TestFalseSizeRootKilled(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	body := content(23, mib)
 	for name, told := range map[string]int{"larger": 3 * mib, "smaller": mib / 2} {
 		t.Run(name, func(t *testing.T) {

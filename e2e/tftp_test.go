@@ -15,6 +15,7 @@ import (
 
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/tftp"
 )
 
@@ -110,7 +111,7 @@ func killRoot(t *testing.T, n int, url string, body []byte) {
 
 func TestTFTPRootKilled(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	body := content(14, 4*mib)
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "app.bin"), string(body))
@@ -130,7 +131,7 @@ func TestTFTPRootKilled(t *testing.T) {
 // and counts what it compares as progress.
 func TestForeignTFTPRootKilled(t *testing.T) {
 	t.Parallel()
-	long(t)
+	tiers.Long(t, "it starts many devices or waits long")
 	body := content(15, 4*mib)
 	killRoot(t, 5, "tftp://"+tftpd(t, body)+"/app.bin", body)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/sim"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestSimSubnets: the result does not hang on the order in which subnets end.
@@ -36,6 +37,7 @@ func TestSimSubnets(t *testing.T) {
 }
 
 func TestSimCampaign(t *testing.T) {
+	tiers.Long(t, "it plays many sites")
 	var out bytes.Buffer
 	f := simFlags{seed: 1, runs: 20}
 	if err := f.campaign(t.Context(), &out); err != nil {
@@ -49,6 +51,7 @@ func TestSimCampaign(t *testing.T) {
 // TestSimDigest: the digest does not hang on the order in which sites end, and
 // another site gives another one.
 func TestSimDigest(t *testing.T) {
+	tiers.Long(t, "it plays many sites")
 	digest := func(seed uint64, runs int) string {
 		var out bytes.Buffer
 		f := simFlags{seed: seed, runs: runs, digest: true, json: true}

@@ -19,6 +19,7 @@ import (
 	"github.com/peerload/peerload/internal/provision"
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // The bugs of the original that are the controller's matter, each as an
@@ -56,6 +57,7 @@ func (o *office) effectiveIn(t *testing.T, device, setting string) domain.Effect
 // TestCSCso40251CSCtb49726: the field was missing for some models. Every
 // model shows every setting, and the models of the bugs share once told to.
 func TestCSCso40251CSCtb49726(t *testing.T) {
+	tiers.Long(t, "it starts the programs many times")
 	o := newOffice(t)
 	o.start()
 	for line := range strings.Lines(o.ok("model list --json")) {

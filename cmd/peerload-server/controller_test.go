@@ -55,15 +55,6 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// long keeps a test out of the short run: that has one test of each thing that people
-// do at a controller.
-func long(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("not in the short run: it starts the programs many times")
-	}
-}
-
 // program returns the path of peerload-server or peerload.
 func program(t *testing.T, name string) string {
 	t.Helper()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // free returns a free address of this host.
@@ -33,7 +34,7 @@ func free(t *testing.T) string {
 
 // TestAdministratorsGuide runs every command of docs/ADMIN.md in one shell.
 func TestAdministratorsGuide(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it starts the programs many times")
 	runGuide(t, "../../docs/ADMIN.md", 40, "peer-sharing  off    device",
 		"<loadInformation model=\"Cisco IP Phone 7941\">fw-1</loadInformation>",
 		"phones.csv: 2 rows: 2 created, 0 changed, 0 unchanged, 0 refused", "peerload_build_info", "loadInformation115",
@@ -42,7 +43,7 @@ func TestAdministratorsGuide(t *testing.T) {
 
 // TestOperationsGuide likewise of docs/OPERATIONS.md.
 func TestOperationsGuide(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it starts the programs many times")
 	runGuide(t, "../../docs/OPERATIONS.md", 15, "Kyoto 1 0 0 0 1 0 bytes 0 bytes 10.1.0.0/16 Asia/Tokyo", "site 1 Kyoto",
 		"mon-fri 22:00-05:00", "Osaka: done",
 		"9.4(2) added: version 1, loads SIP41.9-4-2, SIP61.9-4-2", "load SIP61.9-4-3 (profile, release 9.4(3))",
@@ -56,6 +57,7 @@ func TestOperationsGuide(t *testing.T) {
 
 // TestKeysGuide likewise of docs/KEYS.md.
 func TestKeysGuide(t *testing.T) {
+	tiers.Long(t, "it runs every command of a guide")
 	runGuide(t, "../../docs/KEYS.md", 30, "the timestamp key is replaced", "the snapshot key is replaced",
 		"the targets key is replaced", "the root key is replaced",
 		"LOAD PROBLEM edge-1 - edge-2 -", "before/root.json: root version 8",
@@ -64,7 +66,7 @@ func TestKeysGuide(t *testing.T) {
 
 // TestBulkGuide likewise of docs/BULK.md.
 func TestBulkGuide(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it starts the programs many times")
 	runGuide(t, "../../docs/BULK.md", 30, "phones.csv: 2 rows: 2 created, 0 changed, 0 unchanged, 0 refused",
 		"phones.csv: done: 2 rows: 2 created", "A run would make 2 and change 0 devices.", ": undone: ", `profile "Brunch"; did you mean Branch?`, "status 3",
 		"mended.csv: done: 1 row: 0 created, 0 changed, 1 unchanged", "settings.peer-sharing: unset → on",
@@ -74,6 +76,7 @@ func TestBulkGuide(t *testing.T) {
 
 // TestPhonesGuide likewise of docs/PHONES.md.
 func TestPhonesGuide(t *testing.T) {
+	tiers.Long(t, "it runs every command of a guide")
 	t.Setenv("PATH", os.Getenv("PATH")+":"+filepath.Dir(foreign.Program(t, "dnsmasq")))
 	runGuide(t, "../../docs/PHONES.md", 18, "syntax check OK", "SIP41.9-4-2 is known, unsigned, for CP-7941G",
 		"<loadInformation model=\"Cisco IP Phone 7941\">SIP41.9-4-2</loadInformation>",
@@ -326,6 +329,7 @@ func (d *guideDevice) agent(args []string) {
 
 // TestReportsGuide runs the commands of docs/REPORTS.md in one shell.
 func TestReportsGuide(t *testing.T) {
+	tiers.Long(t, "it runs every command of a guide")
 	runGuide(t, "../../docs/REPORTS.md", 40,
 		"SEP001122334455 Kyoto SIP41.9-4-2 failed installation the installer failed (installer)",
 		"| no room on /opt", "1 device tells of a failure", "インストーラの失敗", "1 台の機器が失敗しています", "19.4 MB saved, 97 %",
@@ -477,7 +481,7 @@ func onBoxes(t *testing.T, guide string, pages []string) string {
 // TestSiteGuide runs the commands of docs/SITE.md in one shell, with a controller and two
 // agents. It waits where a person would.
 func TestSiteGuide(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it starts the programs many times")
 	foreign.Program(t, "curl")
 	text, err := os.ReadFile("../../docs/SITE.md")
 	if err != nil {
@@ -520,7 +524,7 @@ func TestSiteGuide(t *testing.T) {
 
 // TestTroubleshootingCommands runs the controller's commands of docs/TROUBLESHOOTING.md.
 func TestTroubleshootingCommands(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it starts the programs many times")
 	text, err := os.ReadFile("../../docs/TROUBLESHOOTING.md")
 	if err != nil {
 		t.Fatal(err)

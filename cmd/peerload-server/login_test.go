@@ -23,6 +23,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/console"
 	"github.com/peerload/peerload/internal/controller/keyring"
 	"github.com/peerload/peerload/internal/testkit/issuer"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // clerk is a person at a command line of an office, who keeps sign-ins.
@@ -115,7 +116,7 @@ func entryOf(t *testing.T, path string) keyring.Entry {
 // TestLoginEnds: whoever ends a sign-in, the commands say to log in again; and a
 // controller that is away costs nobody the sign-in.
 func TestLoginEnds(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it starts the programs many times")
 	o := newOffice(t)
 	o.start()
 	logins := o.clerk()
@@ -170,7 +171,7 @@ func TestLoginEnds(t *testing.T) {
 // sign-in; and a token that was given is never sent to a controller that was not
 // named.
 func TestLoginPrecedence(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it starts the programs many times")
 	here, there := newOffice(t), newOffice(t)
 	here.start()
 	there.start()
@@ -247,6 +248,7 @@ func entryAt(t *testing.T, o *office, server string) string {
 
 // TestLoginRefused: what is wrong with a login is told, with nothing kept.
 func TestLoginRefused(t *testing.T) {
+	tiers.Long(t, "it starts the programs many times")
 	o := newOffice(t)
 	o.start()
 	logins := o.clerk()
@@ -319,6 +321,7 @@ func pseudoTerminal(t *testing.T) (person, program *os.File) {
 // TestLoginAsks: on a terminal, name and password are asked for, and the password
 // is not shown.
 func TestLoginAsks(t *testing.T) {
+	tiers.Long(t, "it starts the programs many times")
 	o := newOffice(t)
 	o.start()
 	logins := o.clerk()
@@ -404,7 +407,7 @@ func letIn(b *http.Client, user, told string) error {
 // TestLoginByBrowser: with an issuer, a command line waits for somebody who signs
 // in there, and has their role.
 func TestLoginByBrowser(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it starts the programs many times")
 	o := newOffice(t)
 	at := o.withIssuer()
 	logins := o.clerk()
@@ -451,7 +454,7 @@ func TestLoginByBrowser(t *testing.T) {
 // TestAuditSyslog: what a shell on the data directory does reaches the log server
 // of the controller that runs.
 func TestAuditSyslog(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it starts the programs many times")
 	logs, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

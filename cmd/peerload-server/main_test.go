@@ -29,6 +29,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/template"
 	"github.com/peerload/peerload/internal/testkit/manual"
 	"github.com/peerload/peerload/internal/testkit/otheruser"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/internal/version"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/tftp"
@@ -358,7 +359,7 @@ func openData(t *testing.T, d dataDir) (*instance, error) {
 // the server from nothing but what the file is for; where it cannot go on, its
 // error names the file.
 func TestDamagedData(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it starts the programs many times")
 	damageData(t, func(how string) bool { return how != unreadable })
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/internal/testkit/golden"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -269,6 +270,7 @@ func showing(cmd *cobra.Command, path string) (all []string) {
 // hyphen, or is left out of JSON; yes is yes; times are as people type them; wide
 // characters shift no column.
 func TestTables(t *testing.T) {
+	tiers.Long(t, "it runs every list")
 	d := newDesk(t)
 	names := furnish(d)
 	commands := showing(rootCommand(), "")

@@ -29,6 +29,7 @@ import (
 	"github.com/peerload/peerload/internal/pgserver"
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestHangup: the service manager hears how the controller is, and a renewed
@@ -130,6 +131,7 @@ func TestTemplate(t *testing.T) {
 // TestRefusedStarts: what a controller does not start with, and what commands
 // do without one.
 func TestRefusedStarts(t *testing.T) {
+	tiers.Long(t, "it starts the programs many times")
 	o := newOffice(t)
 	if _, code, errs := o.sh("device", "list"); code != exitUsage || !strings.Contains(errs, "serve") {
 		t.Errorf("without data: %d %s", code, errs)
@@ -310,7 +312,7 @@ func TestPipes(t *testing.T) {
 // with what was under way: jobs, rollouts, whose queue is no part of a backup,
 // orders and file sets.
 func TestRestoreAndStart(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it starts the programs many times")
 	o := newOffice(t)
 	o.start()
 	if err := o.stop(syscall.SIGTERM); err != nil { // nobody works what follows
@@ -531,7 +533,7 @@ func TestReplicas(t *testing.T) {
 // TestObjects: two replicas publish into one bucket and serve from it, over HTTP and
 // TFTP; a device verifies what it gets. Without the storage they serve what they had.
 func TestObjects(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it starts the programs many times")
 	mem := s3mem.New()
 	if err := mem.CreateBucket("firmware"); err != nil {
 		t.Fatal(err)

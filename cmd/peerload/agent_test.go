@@ -21,6 +21,7 @@ import (
 
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/internal/testkit/parallel"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // asCommand is the variable that makes this test program the command.
@@ -240,6 +241,7 @@ func until(t *testing.T, what string, ok func() bool) {
 }
 
 func TestDoctor(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	t.Parallel()
 	srv := httptest.NewServer(http.NotFoundHandler())
 	defer srv.Close()

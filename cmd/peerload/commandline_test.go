@@ -22,6 +22,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/peerload/peerload/internal/testkit/golden"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/internal/version"
 )
 
@@ -31,6 +32,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // byte. The golden file has the commands, each after a $, and below it what
 // they print and their exit status.
 func TestCommandLineAnswers(t *testing.T) {
+	tiers.Long(t, "it starts the program for each answer")
 	t.Parallel()
 	name := filepath.Join("testdata", "commandline.golden")
 	b, err := os.ReadFile(name)

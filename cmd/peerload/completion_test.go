@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // completions are lines that are typed up to a tab, as the words they have,
@@ -111,6 +112,7 @@ status               (Show what this de
 }
 
 func TestZshCompletion(t *testing.T) {
+	tiers.Long(t, "it asks zsh for each word")
 	t.Parallel()
 	const start = `
 compdef() { }
@@ -142,6 +144,7 @@ try() { words=("$@"); CURRENT=$#; PREFIX=$words[-1]; _peerload }
 }
 
 func TestFishCompletion(t *testing.T) {
+	tiers.Long(t, "it asks fish for each word")
 	t.Parallel()
 	for _, c := range completions {
 		script := "function __fish_complete_path; echo $argv[1]FILES; end; peerload completion fish | source\n" +

@@ -13,11 +13,13 @@ import (
 
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/terminal"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/report"
 )
 
 // Every command finds the state directory in the same way.
 func TestStateDirectory(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	t.Parallel()
 	srv := httptest.NewServer(http.HandlerFunc(
 		func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("x")) }))

@@ -362,6 +362,7 @@ var packages = []rule{
 	{dir: "internal/testkit/issuer", floor: 3, side: outside, allowedImports: nothing,
 		libraries: []string{"github.com/zitadel/oidc/v3", "github.com/go-jose/go-jose/v4"}},
 	{dir: "internal/testkit/oneconn", floor: 3, side: outside, allowedImports: nothing},
+	{dir: "internal/testkit/tiers", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/testkit/parallel", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/testkit/limits", floor: 3, side: outside, allowedImports: nothing},
 	{dir: "internal/testkit/golden", floor: 3, side: outside, allowedImports: nothing},

@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // decoders are functions of other packages that make something of bytes or text
@@ -115,6 +117,7 @@ const fuzzTable = "| package | targets | what they read |\n|---|---|---|\n"
 // TestFuzzTargets: ARCHITECTURE.md lists every target, and none that is not
 // there; and a reader that no target reaches is known, with the reason.
 func TestFuzzTargets(t *testing.T) {
+	tiers.Long(t, "it checks the types of every package")
 	g := readersOf(t)
 	text, err := os.ReadFile(architecture)
 	if err != nil {

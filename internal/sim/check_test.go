@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
@@ -196,7 +197,7 @@ func TestInvariantsCanFail(t *testing.T) {
 // TestReplayToTheByte: a random site with its faults writes the same trace
 // twice.
 func TestReplayToTheByte(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it plays many sites or large ones")
 	to := uint64(60)
 	if underRace {
 		to = 10

@@ -5,13 +5,15 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestOutageIsSurvived: the WAN is cut in mid-transfer and comes back. Nobody
 // gives up, no byte is fetched twice, and what the cut costs beyond its own
 // length is bounded.
 func TestOutageIsSurvived(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it plays many sites or large ones")
 	for _, cut := range []time.Duration{3 * time.Second, 10 * time.Second, 20 * time.Second, 45 * time.Second} {
 		for _, n := range []int{1, 16, 100} {
 			t.Run(fmt.Sprintf("%v, %d devices", cut, n), func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
 )
@@ -52,17 +53,9 @@ func figure(t *testing.T, what string, got, bound float64, unit string) {
 	}
 }
 
-// long keeps a test out of the short run: it plays many sites or large ones.
-func long(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("not in the short run: it plays many sites or large ones")
-	}
-}
-
 // TestFigures prints the figures of a site beside their bounds.
 func TestFigures(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it plays many sites or large ones")
 	for _, n := range []int{1, 16, 48, 100, 1000} {
 		seeds := uint64(3)
 		if underRace {
@@ -114,7 +107,7 @@ func TestFigures(t *testing.T) {
 // TestFigureRootKilled measures from the kill of a root at a third to the
 // first byte that the server sends to the next one.
 func TestFigureRootKilled(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it plays many sites or large ones")
 	for _, how := range []struct {
 		name string
 		kill func(*Device)
@@ -157,7 +150,7 @@ func lanBound(seed uint64, n int, profile pdp.Config) (*Sim, *Subnet, *File) {
 // twice the bound, because inner devices send everything twice; two trees take
 // the bound and the depth of the tree.
 func TestFigureLANBound(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it plays many sites or large ones")
 	one := pdp.LAN()
 	one.Transfer.Stripes = 1
 	for _, c := range []struct {
@@ -196,7 +189,7 @@ func TestFigureLANBound(t *testing.T) {
 // TestFigureLANBoundInner kills inner devices of one tree, or wakes devices one
 // by one, where the LAN is the bottleneck.
 func TestFigureLANBoundInner(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it plays many sites or large ones")
 	for _, c := range []struct {
 		name string
 		most float64

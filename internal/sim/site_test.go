@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 )
 
@@ -97,7 +98,7 @@ func TestSiteRefuses(t *testing.T) {
 
 // TestPredictDraws: what is drawn out comes near to what is played in full.
 func TestPredictDraws(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it plays many sites or large ones")
 	for _, c := range []Site{
 		{Devices: 600, Sizes: []int64{26e6}, WAN: 20e6, LAN: 100e6, RTT: 100 * time.Millisecond},
 		{Devices: 120, Sizes: []int64{40e6, 100, 30e6, 30e6}, Metadata: 9000, WAN: 20e6, LAN: 100e6,
@@ -179,6 +180,7 @@ func someWAN(rnd *rand.Rand) float64 { return []float64{2e6, 20e6, 200e6}[rnd.In
 // TestSeedsThatFailed plays random sites that a fault of the protocol kept from
 // ending once.
 func TestSeedsThatFailed(t *testing.T) {
+	tiers.Long(t, "it plays many sites")
 	for _, seed := range []uint64{
 		// A device that had wrong chunks sent again was complete, and claimed by
 		// turns that it was and that it was not.
@@ -354,6 +356,7 @@ func TestPieces(t *testing.T) {
 
 // TestRandomSitesInPieces plays random sites whose devices have several connections.
 func TestRandomSitesInPieces(t *testing.T) {
+	tiers.Long(t, "it plays many sites")
 	sites := uint64(150)
 	switch {
 	case underRace:

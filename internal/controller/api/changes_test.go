@@ -8,6 +8,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollout/keeper"
 	"github.com/peerload/peerload/internal/controller/rollouts"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // change carries out an order, or a dry run of it.
@@ -72,6 +73,7 @@ func changeRig(t *testing.T) *rig {
 // TestChangesAndUndo: each kind of order says beforehand what it touches, changes
 // nothing in a dry run, and is undone, and that again, by the id of its entry.
 func TestChangesAndUndo(t *testing.T) {
+	tiers.Long(t, "it undoes each kind of change")
 	s := changeRig(t)
 	for name, c := range map[string]struct {
 		order        object

@@ -25,6 +25,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/stepping"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 )
 
@@ -185,6 +186,7 @@ func TestWhereARequestComesFrom(t *testing.T) {
 // TestBodiesAreBounded: no request makes the controller read, or keep, more than
 // its bound.
 func TestBodiesAreBounded(t *testing.T) {
+	tiers.Long(t, "it sends the largest bodies")
 	s := newRig(t)
 	long := func(n int) string { return strings.Repeat("x", n) }
 	admin, checkIn := s.tokens[domain.RoleAdmin], "/devices/"+one+"/check-in"

@@ -17,6 +17,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/testkit/freshdb"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 const (
@@ -239,6 +240,7 @@ func TestBadSinceChecked(t *testing.T) {
 // TestKilled: wherever a job is cut off, another process goes on to the same end, or
 // undoes it.
 func TestKilled(t *testing.T) {
+	tiers.Long(t, "it stops a job at each line")
 	every := 1
 	if testing.Short() {
 		every = 4

@@ -16,6 +16,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/report"
 )
 
@@ -364,6 +365,7 @@ func TestReportsAreBounded(t *testing.T) {
 // TestLongHistory: the history of a device that reports for ever stays near its bound,
 // although not every report has it trimmed.
 func TestLongHistory(t *testing.T) {
+	tiers.Long(t, "it writes a long history")
 	const bound = 60
 	r := newRig(t, func(c *domain.Config) { c.HistoryPerDevice = bound })
 	device := r.enrol(phone1)

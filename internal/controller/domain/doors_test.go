@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/report"
 )
 
@@ -198,6 +199,7 @@ func TestFetchIsNoSignOfLife(t *testing.T) {
 // TestNobodyIsLockedOut: guesses at one user from everywhere keep the user out
 // nowhere for long, and not at all where the user is known.
 func TestNobodyIsLockedOut(t *testing.T) {
+	tiers.Long(t, "it hashes many passwords")
 	r := newRig(t)
 	r.user("ann", domain.RoleViewer)
 	r.login("ann") // from 10.0.0.1, where she was not known before
@@ -282,6 +284,7 @@ func TestRightSecretIsNotKeptOut(t *testing.T) {
 // TestThrottlesAreBounded: invented names and many addresses do not fill the
 // disk, and those who are held back stay so.
 func TestThrottlesAreBounded(t *testing.T) {
+	tiers.Long(t, "it signs in thousands of times")
 	r := newRig(t, func(c *domain.Config) { c.MaxThrottles = 40 })
 	for range 7 {
 		_ = drop(r.Login(r.ctx, "eve", "wrong password", "10.6.6.6"))
@@ -493,6 +496,7 @@ func TestSignIn(t *testing.T) {
 
 // TestManySignIns: a program that signs in again and again takes no more room.
 func TestManySignIns(t *testing.T) {
+	tiers.Long(t, "it hashes many passwords")
 	r := newRig(t)
 	r.user("bob", domain.RoleOperator)
 	var secrets []string
@@ -520,6 +524,7 @@ func TestManySignIns(t *testing.T) {
 // TestRequestsAreBounded: neither one address nor many fill the disk, and
 // guesses at codes are slowed down.
 func TestRequestsAreBounded(t *testing.T) {
+	tiers.Long(t, "it makes thousands of requests")
 	r := newRig(t)
 	r.user("bob", domain.RoleOperator)
 	_, bob := r.login("bob")

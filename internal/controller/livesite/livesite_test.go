@@ -16,6 +16,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/live"
 	"github.com/peerload/peerload/internal/testkit/realmsuite"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 var errEnough = errors.New("enough")
@@ -414,6 +415,7 @@ func TestLookedAt(t *testing.T) {
 // TestBound: what is kept of all sites is bounded, and those that were quiet for longest
 // go first.
 func TestBound(t *testing.T) {
+	tiers.Long(t, "it plays a large site")
 	f := realmsuite.New(t)
 	s := of(t, f.Config)
 	now := time.Unix(1_800_000_000, 0)

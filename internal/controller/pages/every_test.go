@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/html"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // everyPage are pages with something on each.
@@ -59,6 +61,7 @@ var hostile = []string{
 // TestHostileTexts shows whatever a device, a table, a load or a site can say on every
 // page: as text, which makes no element and no attribute.
 func TestHostileTexts(t *testing.T) {
+	tiers.Long(t, "it looks at every page")
 	plain, sharp := newRig(t), newRig(t)
 	plain.fleetOf("harmless")
 	sharp.fleetOf(groups(hostile)...)

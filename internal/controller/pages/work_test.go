@@ -10,6 +10,7 @@ import (
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/device/wording"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // Loads and file sets are sent, signed, retired; releases put loads together.
@@ -62,6 +63,7 @@ func TestSoftwarePages(t *testing.T) {
 
 // An order says first whom it reaches, and then what they have answered.
 func TestOrderPages(t *testing.T) {
+	tiers.Long(t, "it goes through every page of orders")
 	s := newRig(t)
 	s.fleetOf("")
 	b := s.user("operator")

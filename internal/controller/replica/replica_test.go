@@ -14,9 +14,10 @@ import (
 	"github.com/peerload/peerload/internal/controller/store/postgres"
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
-var server = storesuite.Shared{Missing: foreign.Missing, InShort: true}
+var server = storesuite.Shared{Missing: foreign.Missing}
 
 func TestMain(m *testing.M) { server.Main(m) }
 
@@ -95,6 +96,7 @@ func (r *rig) want(path string, texts ...string) {
 
 // TestSync: what one replica changes, the others get; what is its own, they do not.
 func TestSync(t *testing.T) {
+	tiers.Long(t, "it waits for the other replicas")
 	r := newRig(t, 2)
 	r.write(0, "keys/order.json", "one")
 	r.write(0, "keys/root.ab.pem", "offline")
@@ -207,6 +209,7 @@ func TestSecret(t *testing.T) {
 
 // TestAlone: replicas that count under the lock lose nothing of each other.
 func TestAlone(t *testing.T) {
+	tiers.Long(t, "it waits for a lease to end")
 	const each = 5
 	r := newRig(t, 3)
 	r.write(0, "keys/order.json", "")

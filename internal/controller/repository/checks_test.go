@@ -20,6 +20,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/testkit/publisher"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/internal/tuf"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/trust"
@@ -146,6 +147,7 @@ func TestChangedComponent(t *testing.T) {
 // TestWritesThatFail: whichever file of a publication cannot be written, the
 // publication fails, devices go on with the state before, and the next one works.
 func TestWritesThatFail(t *testing.T) {
+	tiers.Long(t, "it fails at each step")
 	twin := publisher.New(t)
 	twin.Firmware("1")
 	before := twin.Tree()
@@ -195,6 +197,7 @@ func TestWritesThatFail(t *testing.T) {
 
 // TestTooManyLoads: no file is published that devices would refuse for its size.
 func TestTooManyLoads(t *testing.T) {
+	tiers.Long(t, "it publishes thousands of loads")
 	s := publisher.New(t)
 	s.Firmware("1")
 	at := filepath.Join(s.Dir, tuf.MetadataPath(metadata.TARGETS, 2))

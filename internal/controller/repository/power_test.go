@@ -15,6 +15,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/testkit/faultdisk"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/trust"
 )
@@ -36,6 +37,7 @@ func publishes(r *repository.Repository, version int) error {
 // Init completes; it offers what was published last or, if the cut was in it, the
 // one before, whole, under the root that was there first; and it goes on.
 func TestPowerCut(t *testing.T) {
+	tiers.Long(t, "it cuts the power at each step")
 	t.Parallel()
 	base := faultdisk.Scratch(t)
 	open := func(base string) (*repository.Repository, error) {

@@ -21,6 +21,7 @@ import (
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/testkit/faultdisk"
 	"github.com/peerload/peerload/internal/testkit/otheruser"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
 )
@@ -273,6 +274,7 @@ func TestRottenComponent(t *testing.T) {
 // nobody has is reported with each check-in, and tried again long before the next
 // one would be due.
 func TestRottenComponentWithoutTheServer(t *testing.T) {
+	tiers.Long(t, "it waits until a server is given up")
 	t.Parallel()
 	d := newDepot(t)
 	d.load("SIGNED", "good", 300_000, "CP-7961G")
@@ -502,6 +504,7 @@ func TestProved(t *testing.T) {
 // damaged, the active load is one of those that may be and is whole, and neither
 // its id, its secret, its publisher nor that a load failed is forgotten.
 func TestPowerCuts(t *testing.T) {
+	tiers.Long(t, "it cuts the power at each step")
 	d := newDepot(t)
 	for name, text := range map[string]string{"L1": "good", "L2": "good", "BAD": "bad", "L3": "good"} {
 		d.load(name, text, 20_000, "CP-7961G")

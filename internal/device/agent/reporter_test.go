@@ -36,6 +36,7 @@ import (
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/testkit/freshdb"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/report"
 )
 
@@ -380,6 +381,7 @@ func TestController(t *testing.T) {
 // TestControllerComesBack: a device that nobody could enrol for a moment does not wait
 // for its next check-in, which is an hour away.
 func TestControllerComesBack(t *testing.T) {
+	tiers.Long(t, "it waits for the pause after a report")
 	t.Parallel()
 	f := &fake{away: true, known: map[string]string{}}
 	srv := httptest.NewServer(f)

@@ -25,6 +25,7 @@ import (
 	"github.com/peerload/peerload/internal/device/engine"
 	"github.com/peerload/peerload/internal/device/proxy"
 	"github.com/peerload/peerload/internal/device/reason"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
@@ -346,6 +347,7 @@ func TestProxy(t *testing.T) {
 // TestProxyKnowsLoad: the proxy of an agent knows the load that the agent runs, on its
 // publisher's word: a client that asks for a component gets it chunk by chunk.
 func TestProxyKnowsLoad(t *testing.T) {
+	tiers.Long(t, "it waits for a proxy that comes back")
 	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 300_000, "CP-7961G")

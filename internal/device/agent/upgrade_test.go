@@ -16,6 +16,7 @@ import (
 	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/report"
 )
 
@@ -390,6 +391,7 @@ func TestKilledAnywhere(t *testing.T) {
 
 // TestKilledInTransfer: what came before the end is not fetched again.
 func TestKilledInTransfer(t *testing.T) {
+	tiers.Long(t, "it kills a download again and again")
 	t.Parallel()
 	const size = 6 << 20
 	d := newDepot(t)
@@ -459,6 +461,7 @@ func TestReassignedWhileItFetches(t *testing.T) {
 
 // TestRefusedLoads: each refusal is told and leaves the old load alone.
 func TestRefusedLoads(t *testing.T) {
+	tiers.Long(t, "it refuses many loads")
 	t.Parallel()
 	for name, c := range map[string]struct {
 		cnf                     string

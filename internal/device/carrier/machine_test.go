@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // latest is when the last honest node that lives has got an order, after it was sent;
@@ -46,6 +48,7 @@ func idle(t *testing.T, s *site) {
 
 // A subnet has one connection, and an order that comes by it reaches all.
 func TestOneConnection(t *testing.T) {
+	tiers.Long(t, "it waits for connections to end")
 	for _, n := range []int{1, 2, 10, 100, 1000} {
 		s := newSite(t, uint64(n), n)
 		s.run(15 * time.Second)
@@ -70,6 +73,7 @@ func TestOneConnection(t *testing.T) {
 
 // The death of the carrier costs at most 5 s, whether its program dies or its power.
 func TestCarrierDies(t *testing.T) {
+	tiers.Long(t, "it plays hours of many devices")
 	for seed := range uint64(40) {
 		s := newSite(t, seed, 50)
 		s.run(20 * time.Second)
@@ -85,6 +89,7 @@ func TestCarrierDies(t *testing.T) {
 // While the controller is away nothing is lost, and what was lost is made good soon
 // after.
 func TestControllerAway(t *testing.T) {
+	tiers.Long(t, "it plays hours of many devices")
 	for seed := range uint64(20) {
 		s := newSite(t, seed, 50)
 		s.run(20*time.Second + s.upTo(time.Minute))
@@ -109,6 +114,7 @@ func TestControllerAway(t *testing.T) {
 // A device alone in having no way to the controller does not become what the others
 // hang on, for long.
 func TestCarrierCutOff(t *testing.T) {
+	tiers.Long(t, "it plays hours of many devices")
 	for seed := range uint64(10) {
 		s := newSite(t, seed, 20)
 		s.run(20 * time.Second)
@@ -128,6 +134,7 @@ var bound = Default().Late + Default().Patience + Default().Jitter + 10*time.Sec
 
 // A liar is bounded, whatever it does as a carrier, and though it outranks all others.
 func TestLiars(t *testing.T) {
+	tiers.Long(t, "it plays many sites")
 	for name, l := range map[string]liar{
 		"keeps orders back":  {strong: true, orders: true},
 		"passes nothing on":  {strong: true, beats: true},

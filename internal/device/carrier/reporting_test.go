@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/order"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -201,6 +202,7 @@ func liars(t *testing.T, seed uint64, l lie, f flaw) *site {
 
 // TestReportLiars: a carrier that lies about reports delays them, and does nothing else.
 func TestReportLiars(t *testing.T) {
+	tiers.Long(t, "it plays many sites")
 	for name, l := range lies {
 		t.Run(name, func(t *testing.T) {
 			had := 0

@@ -11,6 +11,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/testkit/faultdisk"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // wantSound looks at slots as a device does after a power cut: the boot loader
@@ -88,6 +89,7 @@ func slotsStory(do func(s *slot.Slots, fs slot.FS) error) func(fs slot.FS) error
 // TestPowerCutOfSlots cuts the power in whatever changes slots, beside the
 // whole upgrade of TestPowerCutOfASlotSwitch.
 func TestPowerCutOfSlots(t *testing.T) {
+	tiers.Long(t, "it cuts the power at each step")
 	t.Parallel()
 	trial := func(fs slot.FS, s *slot.Slots, version uint64) error {
 		return errors.Join(install(fs, s, version), s.SwitchTrial())

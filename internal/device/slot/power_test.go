@@ -13,6 +13,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/testkit/faultdisk"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 )
 
@@ -35,6 +36,7 @@ func cutEverywhere(t *testing.T, start *faultdisk.Disk, story func(fs slot.FS) e
 }
 
 func TestPowerCutOfOneFile(t *testing.T) {
+	tiers.Long(t, "it cuts the power at each step")
 	t.Parallel()
 	old, b := random(chunk+500, 1), random(5*chunk+777, 2)
 	unknown := sizeless(b)

@@ -51,8 +51,6 @@ func started(tb testing.TB, missing Missing, err error) {
 // It is made when the first of them asks.
 type Shared struct {
 	Missing Missing
-	// InShort says that it is made in the short run, too.
-	InShort bool
 
 	once   sync.Once
 	server *pgserver.Server
@@ -75,9 +73,7 @@ func (s *Shared) Main(m *testing.M) {
 // Server is the server.
 func (s *Shared) Server(tb testing.TB) *pgserver.Server {
 	tb.Helper()
-	if !s.InShort {
-		long(tb)
-	}
+	long(tb)
 	s.once.Do(func() { s.server, s.err = pgserver.Start() })
 	started(tb, s.Missing, s.err)
 	return s.server

@@ -12,6 +12,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/testkit/freshdb"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // original is a database of SQLite with one of each thing, and more devices than are
@@ -91,7 +92,7 @@ func cutAt(n int) func(store.Carried) error {
 // TestFill: a copy is equal, also one that was cut off, wherever. Until it is whole,
 // nothing else opens it.
 func TestFill(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it makes many databases, or waits")
 	from := original(t)
 	pieces := 0
 	url := shared.NewDatabase(t)
@@ -122,7 +123,7 @@ func TestFill(t *testing.T) {
 
 // TestFillAnew: what has changed since a copy was cut off is not mixed with it.
 func TestFillAnew(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it makes many databases, or waits")
 	from := original(t)
 	url := shared.NewDatabase(t)
 	if err := Fill(t.Context(), Config{URL: url}, from.DB, cutAt(20)); !errors.Is(err, errCut) {
@@ -138,7 +139,7 @@ func TestFillAnew(t *testing.T) {
 // TestFillRefuses: a database that holds something is left alone, and two processes
 // do not fill one.
 func TestFillRefuses(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it makes many databases, or waits")
 	from := original(t)
 	url := shared.NewDatabase(t)
 	s := openAt(t, url)
@@ -171,7 +172,7 @@ func TestFillRefuses(t *testing.T) {
 // TestFillAlone: a copy that has lost its lock removes nothing, as another process may
 // have completed it, and a controller may work on it.
 func TestFillAlone(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it makes many databases, or waits")
 	from, url := original(t), shared.NewDatabase(t)
 	if err := Fill(t.Context(), Config{URL: url}, from.DB, cutAt(20)); !errors.Is(err, errCut) {
 		t.Fatal(err)
@@ -218,7 +219,7 @@ func TestFillAlone(t *testing.T) {
 // TestFillCompares: a row of the copy that is missing, another one, of another version
 // or too many is found.
 func TestFillCompares(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it makes many databases, or waits")
 	from := original(t)
 	for _, c := range []string{
 		"DELETE FROM devices WHERE id = 'SEP00000000012C'",

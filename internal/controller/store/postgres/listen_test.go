@@ -5,12 +5,13 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestListen: one controller hears that another one has sent an order, once it is
 // committed, and hears again after its connection was lost.
 func TestListen(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it makes many databases, or waits")
 	url := shared.NewDatabase(t)
 	one, two := openAt(t, url), openAt(t, url)
 	defer one.Close()

@@ -15,6 +15,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/testkit/keepersuite"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 func connect(url string) (*sql.DB, error) { return sql.Open("pgx", url) }
@@ -31,7 +32,7 @@ func openAt(t *testing.T, url string) *Store {
 // TestConformance runs the suite of all stores, and reads the plan of every statement
 // of it, which are not those of SQLite.
 func TestConformance(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it makes many databases, or waits")
 	var seen storesuite.Statements
 	open := func(t *testing.T, url string) *Store {
 		s := openAt(t, url)
@@ -54,12 +55,12 @@ func TestConformance(t *testing.T) {
 
 // TestKeepers: rollouts run on the store.
 func TestKeepers(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it makes many databases, or waits")
 	keepersuite.Run(t, func(t *testing.T) keepersuite.Kept { return storesuite.Keep(t, openAt(t, shared.NewDatabase(t))) })
 }
 
 func TestMigrations(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it makes many databases, or waits")
 	empty := func(t *testing.T) *sql.DB {
 		db, err := connect(shared.NewDatabase(t))
 		if err != nil {

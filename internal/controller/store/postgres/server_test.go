@@ -8,14 +8,6 @@ import (
 )
 
 // shared is the PostgreSQL of these tests.
-var shared = storesuite.Shared{Missing: foreign.Missing, InShort: true}
+var shared = storesuite.Shared{Missing: foreign.Missing}
 
 func TestMain(m *testing.M) { shared.Main(m) }
-
-// long keeps a test out of the short run.
-func long(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("not in the short run: it makes many databases, or waits")
-	}
-}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/store"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestSlots: no more slots of a name are taken than there are, over all controllers;
@@ -118,7 +119,7 @@ func TestSlotsReconnect(t *testing.T) {
 // TestSlotsRest: a server that takes connections and says nothing is waited for once, and
 // not by each who asks.
 func TestSlotsRest(t *testing.T) {
-	long(t)
+	tiers.Long(t, "it makes many databases, or waits")
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
