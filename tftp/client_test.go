@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // content returns n bytes that differ from place to place.
@@ -404,6 +406,7 @@ func TestErrorBeforeTheClosedPort(t *testing.T) {
 }
 
 func TestServerGoesSilent(t *testing.T) {
+	tiers.Long(t, "it waits for a server that is silent")
 	gone := make(chan struct{})
 	server := scripted(t, func(s *script) {
 		s.read(patience)

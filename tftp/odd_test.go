@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // oddServer serves one file in one of the ways that servers in the field do.
@@ -223,6 +225,7 @@ func oddOAcks(size int) map[string]func(map[string]string) ([]byte, int, int) {
 
 // Whatever an OACK says, all bytes come, and the size is not another.
 func TestOddOAck(t *testing.T) {
+	tiers.Long(t, "it waits for each odd answer")
 	for _, size := range []int{300_000, 512, 100, 0} {
 		data := content(size)
 		for name, oack := range oddOAcks(size) {
@@ -292,6 +295,7 @@ func TestServersThatDislikeOptions(t *testing.T) {
 // Where large blocks are lost, smaller ones are asked for, and next time at
 // once.
 func TestLargeBlocksAreLost(t *testing.T) {
+	tiers.Long(t, "it waits for lost packets")
 	data := content(30_000)
 	for _, tc := range []struct{ passes, want int }{{1372, 1228}, {1228, 1228}, {1000, 512}, {512, 512}} {
 		s := &oddServer{t: t, content: data, oack: func(asked map[string]string) ([]byte, int, int) {

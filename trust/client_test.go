@@ -18,6 +18,7 @@ import (
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/testkit/otheruser"
 	"github.com/peerload/peerload/internal/testkit/publisher"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/internal/tuf"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/trust"
@@ -42,6 +43,7 @@ func only(t *testing.T, what string, err, kind error) {
 // TestRefusals shows each kind of bad repository to a device that knows
 // version 2, once as an origin and once as a bundle from a peer.
 func TestRefusals(t *testing.T) {
+	tiers.Long(t, "it publishes many trees")
 	s := publisher.New(t)
 	s.Firmware("1")
 	v1 := s.Tree()

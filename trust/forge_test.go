@@ -16,6 +16,7 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"github.com/peerload/peerload/internal/testkit/publisher"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/internal/tuf"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/trust"
@@ -314,6 +315,7 @@ func TestSnapshotOfTheSameVersion(t *testing.T) {
 // TestLargeRoots: of roots that are too large for one bundle the newest are packed,
 // as far as they fit.
 func TestLargeRoots(t *testing.T) {
+	tiers.Long(t, "it reads the largest roots")
 	s := publisher.New(t)
 	s.Firmware("1")
 	f := s.Tree()

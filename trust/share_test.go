@@ -14,6 +14,7 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"github.com/peerload/peerload/internal/testkit/publisher"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/trust"
 )
 
@@ -96,6 +97,7 @@ func TestBundleTooOld(t *testing.T) {
 
 // TestManyRoots: a bundle has room for the newest roots only.
 func TestManyRoots(t *testing.T) {
+	tiers.Long(t, "it reads many roots")
 	s := publisher.New(t)
 	s.Firmware("1")
 	for range 70 {

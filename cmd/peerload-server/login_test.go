@@ -52,6 +52,7 @@ func (o *office) wrong(code int, line string) string {
 // TestLogin: a person signs in with name and password, and works, without naming
 // controller, certificate and token; the sign-in ends at the controller, too.
 func TestLogin(t *testing.T) {
+	tiers.Long(t, "it starts the programs many times")
 	o := newOffice(t)
 	o.start()
 	logins := o.clerk()

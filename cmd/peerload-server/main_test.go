@@ -365,6 +365,7 @@ func TestDamagedData(t *testing.T) {
 
 // TestUnreadableData is TestDamagedData for files that the server may not read.
 func TestUnreadableData(t *testing.T) {
+	tiers.Long(t, "it starts the programs many times")
 	if otheruser.Runs(t) {
 		damageData(t, func(how string) bool { return how == unreadable })
 	}

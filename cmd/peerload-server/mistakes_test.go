@@ -149,6 +149,7 @@ func seen(cmd *cobra.Command) []*cobra.Command {
 // Each mistake is answered with what to do, and with an exit status, in each
 // command: the golden file has all lines with their answers.
 func TestMistakes(t *testing.T) {
+	tiers.Long(t, "it starts the programs many times")
 	d := newDesk(t)
 	for name, content := range map[string]string{
 		"plain": "x\n", "bad.csv": "device,peer-shring\na,b\n", "no-device.csv": "model\nm\n",

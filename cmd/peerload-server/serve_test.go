@@ -288,6 +288,7 @@ func TestRootWarning(t *testing.T) {
 // TestPipes: "-" is the standard output of backup and the standard input of
 // restore.
 func TestPipes(t *testing.T) {
+	tiers.Long(t, "it starts the programs many times")
 	o := newOffice(t)
 	o.start()
 	o.ok("device add 02:00:00:00:00:01 --model 7941")

@@ -61,6 +61,7 @@ func shell(t *testing.T, script string, name string, args ...string) string {
 func candidates(out string) string { return strings.Join(strings.Fields(out), " ") }
 
 func TestBashCompletion(t *testing.T) {
+	tiers.Long(t, "it asks bash for each word")
 	t.Parallel()
 	const start = `
 source <(peerload completion bash)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/peerload/peerload/internal/cli"
 	"github.com/peerload/peerload/internal/testkit/golden"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // mistakes are wrong lines of each kind. DIR is a directory of the test.
@@ -56,6 +57,7 @@ var mistakes = []string{
 // Each mistake is answered with what to do, and with an exit status, in each
 // command: the golden file has all lines with their answers.
 func TestMistakes(t *testing.T) {
+	tiers.Long(t, "it starts the program for each mistake")
 	t.Parallel()
 	dir := t.TempDir()
 	for name, content := range map[string]string{

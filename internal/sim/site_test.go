@@ -15,6 +15,7 @@ import (
 // TestSiteFaults plays a site with each fault: it ends as it should, and twice
 // the same.
 func TestSiteFaults(t *testing.T) {
+	tiers.Long(t, "it plays many sites")
 	base := Site{Seed: 3, Devices: 24, Sizes: []int64{6 << 20}, WAN: 20e6, LAN: 100e6, RTT: 50 * time.Millisecond,
 		Spread: 80 * time.Millisecond}
 	for _, name := range append(FaultNames(), "") {

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"os"
 	"path/filepath"
 	"strings"
@@ -154,6 +155,7 @@ func TestConfig(t *testing.T) {
 }
 
 func TestMigrations(t *testing.T) {
+	tiers.Long(t, "it makes many databases")
 	empty := func(t *testing.T) *sql.DB {
 		path := filepath.Join(t.TempDir(), "a.db")
 		db, err := connect(Config{Path: path}, "immediate", "foreign_keys(1)")
