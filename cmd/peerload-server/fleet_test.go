@@ -28,7 +28,7 @@ import (
 
 // askAgain is how long a test leaves the processors to the agents that it waits for:
 // each question is a process.
-const askAgain = 100 * time.Millisecond
+const askAgain = time.Second
 
 // phone is a device: the real agent, in a process of its own.
 type phone struct {

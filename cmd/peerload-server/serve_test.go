@@ -390,7 +390,7 @@ func TestBulkKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("makes thousands of devices")
 	}
-	const rows = 20_000
+	const rows = 6_000
 	o := newOffice(t)
 	o.start()
 	var id string
@@ -403,10 +403,10 @@ func TestBulkKilled(t *testing.T) {
 		}
 		return j
 	}
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	until := func(what string, is func(j domain.Job) bool) {
+	until := func(what string, every time.Duration, is func(j domain.Job) bool) {
 		t.Helper()
+		tick := time.NewTicker(every)
+		defer tick.Stop()
 		for j := job(); !is(j); j = job() {
 			if j.State == domain.JobRefused {
 				t.Fatalf("not %s: %+v", what, j)
@@ -424,7 +424,7 @@ func TestBulkKilled(t *testing.T) {
 		}
 		o.file("phones.csv", b.String())
 		id = item[domain.Job](t, first(o.ok("bulk run @phones.csv --create --yes --at 1s --json"))).ID
-		until("begun", func(j domain.Job) bool { return j.Next > 0 })
+		until("begun", 20*time.Millisecond, func(j domain.Job) bool { return j.Next > 0 })
 		if err := o.stop(syscall.SIGKILL); err == nil {
 			t.Error("killed, and yet it ended well")
 		}
@@ -439,7 +439,7 @@ func TestBulkKilled(t *testing.T) {
 		o.start()
 	}
 	o.start()
-	until("done", func(j domain.Job) bool { return j.State == domain.JobDone })
+	until("done", askAgain, func(j domain.Job) bool { return j.State == domain.JobDone })
 	if j := job(); j.Counts.Created != rows || j.Verified != j.Steps {
 		t.Errorf("%+v", j)
 	}
