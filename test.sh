@@ -88,11 +88,11 @@ alone="$alone|controller/(api|bulk/table|diff|filesets|rollout|rollouts|stepping
 # Nor SQLite, which is pure Go and takes six times as long with it: the same suite
 # runs with it over PostgreSQL, by the same code.
 alone="$alone|/internal/controller/store/sqlite$"
-# These have few goroutines and long walks over a database that is pure Go: all of their
-# tests run without the race detector, and with it those that have goroutines.
-walks='/internal/controller/(bulk|domain|orders|repository|services)$'
+# These have few goroutines, and long walks over a database that is pure Go or over keys:
+# all of their tests run without the race detector, and with it those that have goroutines.
+walks='/(trust|internal/controller/(bulk|domain|livesite|orders|repository|services))$'
 concurrent='^(TestAtTheSameTime|TestHashesAtTheSameTime|TestRun|TestFeed|TestFeedsOfOne|TestReadersWhilePublishing'
-concurrent="$concurrent|TestReportsTogether|TestOrderOfAnotherReplica)\$"
+concurrent="$concurrent|TestReportsTogether|TestOrderOfAnotherReplica|TestRestart|TestStream|TestShared)\$"
 # Of these it is a few tests that go through everything, on a disk that fails or over a
 # database: they run without the race detector, and all others with it.
 thorough='/internal/(device/slot|controller/store/postgres)$'
