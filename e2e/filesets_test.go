@@ -28,6 +28,7 @@ echo "$1 $PEERLOAD_SET in $PEERLOAD_DIRECTORY" >> "$PEERLOAD_STATE.hook"
 // undo.
 func TestFileSets(t *testing.T) {
 	tiers.Long(t, "it starts many devices or waits long")
+	t.Parallel()
 	o := newOffice(t, 1, 2)
 	big := make([]byte, loadSize)
 	copy(big, content(7, len(big)))

@@ -188,12 +188,10 @@ func TestFaultyOrigin(t *testing.T) {
 				srv.awaitMeeting(s, n)
 				args := []string{srv.url(), "--sha256", shaOf(faultBody)}
 				switch {
-				case f.name == "never answers" && n > 1:
-					args = append(args, "--retry", "1") // or it lasts a minute
-				case f.name == "a byte a second" && n > 1:
-					args = append(args, "--retry", "0") // or it lasts two minutes
+				case f.name == "never answers" && n > 1, f.name == "a byte a second" && n > 1:
+					args = append(args, "--retry", "0") // or it lasts a minute, or two
 				case f.name == "stalls in the middle":
-					args = append(args, "--retry", "2") // or it is waited for a minute, as where the WAN is cut
+					args = append(args, "--retry", "1") // or it is waited for a minute, as where the WAN is cut
 				}
 				outcome(t, s.start(n, args...), f)
 				ratio, requests := float64(srv.sentOf(appPath))/mib, len(srv.asked(appPath))

@@ -309,8 +309,11 @@ func TestJoinInTheMiddle(t *testing.T) {
 	s := newSite(t)
 	ds := s.start(3, srv.url(), "--sha256", shaOf(body))
 	srv.waitBytes(int64(len(body) * 3 / 4))
+	srv.set(func(s *server) { s.rate = mib / 8 }) // or a busy machine has it start when all is over
 	at := time.Now()
 	late := s.get(addrOf(9), srv.url(), "--sha256", shaOf(body))
+	late.until("a source", func(e report.Event) bool { return e.Source == report.SourcePeer })
+	srv.set(func(s *server) { s.rate = 2 * mib })
 	for _, d := range append(ds, late) {
 		d.wait(0)
 		d.holds(body)
