@@ -164,6 +164,7 @@ if [ -n "$full" ]; then
 		go test -race -timeout 20m ./internal/controller/store/postgres ./internal/device/slot
 	step 'pages in a browser' go test -timeout 15m ./internal/controller/pages
 	step "the device's page in a browser" go test ./internal/device/agent -run PageLooks
+	step "the demo's page in a browser" go test ./internal/lab/demo -run InBrowser
 	step 'a release, compiled twice, and packages in a Debian and by rpm' \
 		go test -timeout 30m -p 2 ./internal/packaging ./internal/release ./internal/programs
 	# Anew each time: the go command does not see there that the controller has changed.
