@@ -15,8 +15,9 @@ import (
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/controller/bulk/table"
-	"github.com/peerload/peerload/internal/controller/bulk/words"
 	"github.com/peerload/peerload/internal/controller/console"
+	"github.com/peerload/peerload/internal/controller/refusals"
+	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/terminal"
 )
@@ -173,25 +174,25 @@ func wouldText(n client.JobCounts, skipBad, japanese bool) string {
 	good := n.Created + n.Changed
 	say := func(english, ja string, args ...any) string {
 		if japanese {
-			return fmt.Sprintf(ja, args...)
+			return wording.Fill(ja, args...)
 		}
-		return fmt.Sprintf(english, args...)
+		return wording.Fill(english, args...)
 	}
 	switch {
 	case n.Refused > 0 && !skipBad && good == 0:
 		return say("A run would change nothing.", "実行しても何も変更されません。")
 	case n.Refused > 0 && !skipBad:
 		return say("A run would change nothing, since it writes all rows or none. Mend the refused rows (%d), or write "+
-			"the others with --skip-bad: it would make %d and change %d devices.",
+			"the others with --skip-bad: it would make %d and change %d {device|devices}.",
 			"全行を書き込むか、何も書き込まないかのため、実行しても何も変更されません。拒否された行(%d)を直すか、--skip-bad "+
 				"で残りの行を書き込んでください(作成 %d台、変更 %d台)。", n.Refused, n.Created, n.Changed)
 	case good == 0:
 		return say("A run would change nothing.", "実行しても何も変更されません。")
 	case n.Refused > 0:
-		return say("A run would make %d and change %d devices, and leave out the refused rows (%d).",
+		return say("A run would make %d and change %d {device|devices}, and leave out the refused rows (%d).",
 			"実行すると、機器を%d台作成し、%d台変更し、拒否された行(%d)は除きます。", n.Created, n.Changed, n.Refused)
 	}
-	return say("A run would make %d and change %d devices.", "実行すると、機器を%d台作成し、%d台変更します。",
+	return say("A run would make %d and change %d {device|devices}.", "実行すると、機器を%d台作成し、%d台変更します。",
 		n.Created, n.Changed)
 }
 
@@ -217,7 +218,7 @@ func (f *jobFlags) report(conn *console.Flags, cmd *cobra.Command, rows []client
 		err = console.List(conn, cmd, "bulk_row", shown, "LINE DEVICE OUTCOME CHANGES PROBLEM",
 			func(r client.JobRow) []string {
 				return []string{fmt.Sprint(r.Line), r.Device, rowWord(r.Outcome, japanese), changesText(r.Changes),
-					words.Say(r.Problem, japanese)}
+					refusals.Say(r.Problem, japanese)}
 			})
 	}
 	if err != nil {
@@ -398,7 +399,7 @@ func (f *jobFlags) showJob(conn *console.Flags, cmd *cobra.Command, c *console.C
 	}
 	text := "job " + j.ID
 	if j.Problem != "" {
-		text += ": " + terminal.Printable(words.Say(j.Problem, terminal.Japanese(os.Getenv)))
+		text += ": " + terminal.Printable(refusals.Say(j.Problem, terminal.Japanese(os.Getenv)))
 	}
 	if j.State == "waiting" {
 		text += ": begins " + console.When(j.At)
@@ -452,10 +453,10 @@ func undoJob(conn *console.Flags, cmd *cobra.Command, c *console.Connection, a *
 	n := j.Counts.Created + j.Counts.Changed
 	say := func(japanese bool) string {
 		if japanese {
-			return fmt.Sprintf("一括処理 %s: 作成した%d台を削除し、変更した%d台を元に戻します", j.ID, j.Counts.Created, j.Counts.Changed)
+			return fmt.Sprintf("一括変更 %s: 作成した%d台を削除し、変更した%d台を元に戻します", j.ID, j.Counts.Created, j.Counts.Changed)
 		}
-		return fmt.Sprintf("bulk job %s: this removes %d devices that it has made, and takes back %d that it has changed",
-			j.ID, j.Counts.Created, j.Counts.Changed)
+		return wording.Fill("bulk job %s: this removes %d {device|devices} that it has made, and takes back %d that it "+
+			"has changed", j.ID, j.Counts.Created, j.Counts.Changed)
 	}
 	japanese := terminal.Japanese(os.Getenv)
 	if a.Dry {
@@ -510,7 +511,8 @@ cell of it is a formula to a spreadsheet.`, Example: "  peerload-server bulk exp
 			if err != nil {
 				return err
 			}
-			return conn.Show(cmd, "bulk_exported", args[0], "%s: %d devices\n", args[0], t.Rows)
+			return conn.Show(cmd, "bulk_exported", args[0], "%s\n",
+				wording.Fill("%s: %d {device|devices}", args[0], t.Rows))
 		})}
 	queryFlags(cmd, &q)
 	return cmd

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/controller/bulk"
-	"github.com/peerload/peerload/internal/controller/bulk/words"
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/refusals"
 )
 
 // malformed are tables that nobody should write, each with what is said of it. Of
@@ -112,11 +112,11 @@ func TestMalformed(t *testing.T) {
 				t.Errorf("%s: planned %+v, done %+v", m.name, p.Counts, j)
 			}
 			for _, row := range p.Rows {
-				if row.Problem != "" && !words.Known(row.Problem) {
+				if row.Problem != "" && !refusals.Known(row.Problem) {
 					t.Errorf("%s: no words in Japanese for %s", m.name, row.Problem)
 				}
 			}
-			if j.Problem != "" && !words.Known(j.Problem) {
+			if j.Problem != "" && !refusals.Known(j.Problem) {
 				t.Errorf("%s: no words in Japanese for %s", m.name, j.Problem)
 			}
 			if !told(p.Rows, says) || !told(r.rows(j.ID), says) {

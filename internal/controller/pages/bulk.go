@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/peerload/peerload/client"
-	"github.com/peerload/peerload/internal/controller/bulk/words"
 	"github.com/peerload/peerload/internal/controller/pages/frame"
 )
 
@@ -52,18 +51,8 @@ func showBulk(v *frame.Visit, problem *frame.Problem) error {
 	return v.Show("bulk", p)
 }
 
-// verdicts says in the language of a page why rows are refused.
-type verdicts struct{}
-
-// Verdict is why a row or a job was refused.
-func (verdicts) Verdict(v *frame.Visit, text string) string { return words.Say(text, v.JA) }
-
-// Said reports whether a verdict has words in Japanese, too.
-func (verdicts) Said(text string) bool { return words.Known(text) }
-
 // tablePlan is what a table, or a query, would do, line by line.
 type tablePlan struct {
-	verdicts
 	client.JobPlan
 	File, Table string
 	Options     []string
@@ -202,7 +191,6 @@ func planAgain(v *frame.Visit, r client.JobRequest, why error) error {
 
 // jobPage is a bulk change and how far it is.
 type jobPage struct {
-	verdicts
 	client.Job
 	Percent        int
 	Runs, Undoable bool

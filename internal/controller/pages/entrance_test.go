@@ -5,9 +5,14 @@ import (
 	"io"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/html"
+
+	"github.com/peerload/peerload/internal/controller/pages/frame"
 )
 
 // The set-up link makes an administrator, signs them in, and leads to the overview.
@@ -51,6 +56,108 @@ func TestSignIn(t *testing.T) {
 	other.post("/sign-out").want(t, 200, "Sign in")
 	other.get("/").want(t, 401)
 	b.get("/").want(t, 200) // another session goes on
+}
+
+// sentence finds English sentences: four words in a row, of small letters but for the first.
+var sentence = regexp.MustCompile(`[A-Za-z][a-z']*,? [a-z']+,? [a-z']+:?,? [a-z']+`)
+
+// englishIn are the English sentences that a page shows.
+func englishIn(t *testing.T, text string) (found []string) {
+	t.Helper()
+	doc, err := html.Parse(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range doc.Descendants() {
+		if n.Type == html.TextNode && (n.Parent == nil || n.Parent.Data != "script" && n.Parent.Data != "textarea") &&
+			sentence.MatchString(n.Data) {
+			found = append(found, n.Data)
+		}
+		for _, at := range n.Attr {
+			if (at.Key == "aria-label" || at.Key == "title" || at.Key == "placeholder" || at.Key == "data-words") &&
+				sentence.MatchString(at.Val) {
+				found = append(found, at.Val)
+			}
+		}
+	}
+	return found
+}
+
+// TestJapanesePages: no page has an English sentence for whoever reads Japanese, also if
+// something is refused.
+func TestJapanesePages(t *testing.T) {
+	s := newRig(t)
+	s.fleetOf("x")
+	b := s.user("admin")
+	if found := englishIn(t, b.get("/").text); len(found) == 0 {
+		t.Error("no sentence was found in English")
+	}
+	b.lang = "ja"
+	see := func(what string, p page, status int) {
+		t.Helper()
+		if p.code != status {
+			t.Errorf("%s: %d, want %d", what, p.code, status)
+		}
+		for _, text := range englishIn(t, p.text) {
+			if !strings.Contains(text, "Phones in lobbies") && text != "no space left x" { // people and devices say so
+				t.Errorf("%s: in English: %s", what, text)
+			}
+		}
+	}
+	for _, path := range everyPage {
+		p := b.get(s.path(path))
+		see(path, p, p.code)
+	}
+	see("another version", b.post("/rollouts/winter/order/pause", "version", "1"), 412)
+	see("an order in the wrong state", b.get("/rollouts/autumn/order/resume"), 200)
+	see("a load that is not there", b.get("/loads/nothing"), 404)
+	for _, form := range [][]string{
+		{"/rollouts/new", "id", "spring", "waves", "5 many", "opener", "person"},
+		{"/rollouts/new", "id", "winter", "waves", "100", "opener", "person", "release", "2026.11", "success", "100"},
+		{"/orders/new", "device", "SEP000000000001", "kind", "check-in", "life", "999999999"},
+		{"/sites/new", "name", "Nara", "networks", "10.1.0.0"},
+		{"/sites/new", "name", "Nara", "time_zone", "Asia/Nowhere"},
+		{"/sites/new", "name", "a/b"},
+		{"/devices/new", "name", "phone", "model", "linux-amd64"},
+		{"/settings/device/SEP000000000001", "wan-limit", "much", "set-wan-limit", "on"},
+		{"/profiles/new", "name", " "},
+		{"/users/new", "name", "Ann B", "role", "viewer", "password", "long enough for all"},
+		{"/users/new", "name", "ann", "role", "viewer", "password", "short"},
+		{"/webhooks/new", "name", "x", "url", "nowhere"},
+		{"/tokens/new", "name", "", "role", "admin"},
+		{"/releases/new", "name", "2026.12"},
+		{"/bulk/query", "site", "Nowhere"},
+		{"/templates/new", "name", "empty"},
+	} {
+		b.get(form[0])
+		p := b.post(form[0], form[1:]...)
+		if p.code < 400 {
+			t.Errorf("%v was not refused: %d", form, p.code)
+		}
+		see(strings.Join(form, " "), p, p.code)
+	}
+	b.upload("/bulk/plan", "@table/x.csv", "no,such,columns\n1,2,3\n")
+	p := b.upload("/bulk/plan", "@table/x.csv", "no,such,columns\n1,2,3\n")
+	see("a table without devices", p, p.code)
+}
+
+// TestRolloutReasons: what a rollout says of a device has words in both languages, and a
+// plan tries again after failures alone.
+func TestRolloutReasons(t *testing.T) {
+	text := string(must(os.ReadFile("../rollout/record.go")))
+	all := regexp.MustCompile(`(?m)^\tReason\w+ += "([a-z-]+)"`).FindAllStringSubmatch(text, -1)
+	if len(all) < 14 {
+		t.Fatalf("only %d reasons", len(all))
+	}
+	for _, m := range all {
+		en, ja := frame.Why(false, m[1], ""), frame.Why(true, m[1], "")
+		if en == m[1] || ja == m[1] || en == ja {
+			t.Errorf("%s is %q and %q", m[1], en, ja)
+		}
+	}
+	s := newRig(t)
+	s.user("operator").get("/rollouts/new").want(t, 200, `<option value="disk">`, `<option value="never-came-back">`,
+		`!<option value="alone">`, `!<option value="strongest">`, `!<option value="too-small">`)
 }
 
 // A form is taken from this session's own pages alone.

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/peerload/peerload/internal/controller/refusals"
 	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
@@ -194,7 +195,41 @@ type watched struct{ http.Handler }
 
 func (w watched) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	called.Store(r.Method+" "+strings.TrimPrefix(r.URL.Path, "/api/v1"), true)
-	w.Handler.ServeHTTP(out, r)
+	if strings.HasSuffix(r.URL.Path, "/live") { // it has no end
+		w.Handler.ServeHTTP(out, r)
+		return
+	}
+	w.Handler.ServeHTTP(&overheard{ResponseWriter: out}, r)
+}
+
+// refused has the texts by which the API refused something in these tests.
+var refused sync.Map
+
+// overheard is an answer whose text is kept if it is a refusal.
+type overheard struct {
+	http.ResponseWriter
+	status int
+}
+
+func (o *overheard) Unwrap() http.ResponseWriter { return o.ResponseWriter }
+
+func (o *overheard) WriteHeader(status int) {
+	o.status = status
+	o.ResponseWriter.WriteHeader(status)
+}
+
+func (o *overheard) Write(b []byte) (int, error) {
+	var problem struct {
+		Detail string
+		Errors []struct{ Message string }
+	}
+	if o.status >= http.StatusBadRequest && json.Unmarshal(b, &problem) == nil {
+		refused.Store(problem.Detail, true)
+		for _, e := range problem.Errors {
+			refused.Store(e.Message, true)
+		}
+	}
+	return o.ResponseWriter.Write(b)
 }
 
 // byScript says why no page calls what a script calls in a browser, where there is one.
@@ -225,7 +260,8 @@ func unpaged() map[string]string {
 }
 
 // TestMain runs the tests and then, if they were all of them, looks for operations of the
-// API that no page has called: everything that it can do has a page, or a reason.
+// API that no page has called: everything that it can do has a page, or a reason; and for
+// refusals that pages cannot say in Japanese.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	for _, some := range []string{"test.run", "test.skip", "test.list", "test.fuzz"} {
@@ -234,12 +270,23 @@ func TestMain(m *testing.M) {
 		}
 	}
 	if code == 0 && !testing.Short() {
-		for _, wrong := range uncalled() {
+		for _, wrong := range append(uncalled(), unsaid()...) {
 			fmt.Println(wrong)
 			code = 1
 		}
 	}
 	os.Exit(code)
+}
+
+// unsaid are the refusals that no page can say in Japanese.
+func unsaid() (wrong []string) {
+	for text := range refused.Range {
+		if text := text.(string); text != "" && !refusals.Known(text) {
+			wrong = append(wrong, "no words in Japanese for "+text)
+		}
+	}
+	slices.Sort(wrong)
+	return wrong
 }
 
 // uncalled are the operations without a page and without a reason, and reasons that are

@@ -128,7 +128,7 @@ func (p Plan) machine() (rollout.Plan, error) {
 // failures are the reasons with which a device can fail in a rollout.
 func failures() []string {
 	all := []string{rollout.ReasonLost, rollout.ReasonTooLong}
-	for _, code := range reason.All() {
+	for _, code := range reason.Failures() {
 		all = append(all, string(code))
 	}
 	return all

@@ -21,8 +21,8 @@ func TestRetryReasons(t *testing.T) {
 				Plan: &rollouts.Plan{Retry: rollouts.Retry{Reasons: reasons, Times: 1, BackOff: "1m"}}})
 			return err
 		}
-		err := retry("typo", "origin-unreachable", "parent-lsot")
-		if !errors.Is(err, domain.ErrInvalid) || !strings.Contains(err.Error(), "did you mean parent-lost?") ||
+		err := retry("typo", "origin-unreachable", "no-progres", "alone")
+		if !errors.Is(err, domain.ErrInvalid) || !strings.Contains(err.Error(), "did you mean no-progress?") ||
 			!strings.Contains(err.Error(), "never-came-back, took-too-long") {
 			t.Error(err)
 		}

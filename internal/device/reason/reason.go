@@ -74,6 +74,19 @@ func Own() []Code {
 	}
 }
 
+// Failures lists the reasons for which a device fails: it has a file, a load or a file set
+// not. The protocol's others say why it chose a root, a parent or the server.
+func Failures() []Code {
+	all := []Code{Of(wire.ReasonNoProgress), Of(wire.ReasonDisk), Of(wire.ReasonDigestMismatch), Of(wire.ReasonWrongEpoch),
+		Of(wire.ReasonStopped)}
+	for r := wire.ReasonNone + 1; r.Known(); r++ {
+		if r.Origin() {
+			all = append(all, Of(r))
+		}
+	}
+	return append(all, Own()...)
+}
+
 // Proxy lists the reasons of a proxy's decisions, which stand in events and in its
 // status: no device fails for one.
 func Proxy() []Code {

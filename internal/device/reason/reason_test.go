@@ -5,7 +5,9 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +33,50 @@ func TestCodes(t *testing.T) {
 	}
 	if got := reason.Of(wire.ReasonNone); got != "" {
 		t.Errorf("no reason is %q", got)
+	}
+}
+
+// TestFailures: why a root or a parent was chosen is no failure, and what ends a download
+// in the protocol's code is one.
+func TestFailures(t *testing.T) {
+	failures := reason.Failures()
+	for _, code := range failures {
+		if !slices.Contains(reason.All(), code) {
+			t.Errorf("%s is no reason", code)
+		}
+	}
+	for _, r := range []wire.Reason{wire.ReasonAlone, wire.ReasonStrongest, wire.ReasonHandover, wire.ReasonParentSlow,
+		wire.ReasonFull, wire.ReasonPeersOff, wire.ReasonCached, wire.ReasonDone} {
+		if slices.Contains(failures, reason.Of(r)) {
+			t.Errorf("%s is a failure", r)
+		}
+	}
+	if slices.Contains(failures, reason.ProxySmall) {
+		t.Error("a proxy's decision is a failure")
+	}
+	ends := regexp.MustCompile(`\.(?:fail|giveUp)\(wire\.(Reason\w+)`)
+	names := map[string]wire.Reason{"ReasonNoProgress": wire.ReasonNoProgress, "ReasonDisk": wire.ReasonDisk,
+		"ReasonDigestMismatch": wire.ReasonDigestMismatch, "ReasonWrongEpoch": wire.ReasonWrongEpoch,
+		"ReasonOriginWrong": wire.ReasonOriginWrong}
+	files, err := filepath.Glob("../../../pdp/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range ends.FindAllStringSubmatch(string(text), -1) {
+			found++
+			if r, ok := names[m[1]]; !ok || !slices.Contains(failures, reason.Of(r)) {
+				t.Errorf("%s ends a download with %s, which is no failure", name, m[1])
+			}
+		}
+	}
+	if found < 5 {
+		t.Errorf("only %d ends of a download were found", found)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/pages/frame"
 	"github.com/peerload/peerload/internal/device/reason"
-	"github.com/peerload/peerload/internal/device/wording"
 )
 
 // form is the guided form of a draft.
@@ -81,8 +80,8 @@ func waveFields(v *frame.Visit) []frame.Field {
 // ruleFields are those that few plans change.
 func ruleFields(v *frame.Visit) []frame.Field {
 	var reasons []frame.Option
-	for _, code := range reason.All() {
-		reasons = append(reasons, frame.Option{Value: string(code), Label: wording.Why(v.JA, string(code), "")})
+	for _, code := range append([]reason.Code{"never-came-back", "took-too-long"}, reason.Failures()...) {
+		reasons = append(reasons, frame.Option{Value: string(code), Label: frame.Why(v.JA, string(code), "")})
 	}
 	all := []frame.Field{
 		{Name: "download_anytime", Label: v.T("They may download at any time: the windows hold for the installation alone"),

@@ -12,6 +12,7 @@ import (
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/pages/words"
+	"github.com/peerload/peerload/internal/controller/refusals"
 )
 
 // Option is one choice of a field.
@@ -119,10 +120,10 @@ func (v *Visit) Again(f Form, err error) error {
 	for _, wrong := range e.Fields {
 		where := wrong.Location[strings.LastIndexByte(wrong.Location, '.')+1:]
 		where, _, _ = strings.Cut(where, "[")
-		f.mark(where, wrong.Message)
+		f.mark(where, refusals.Say(wrong.Message, v.JA))
 	}
 	if len(e.Fields) == 0 {
-		f.guess(p)
+		f.guess(e.Error(), p.Detail)
 	}
 	f.Problem = &p
 	v.Status(e.Status)
@@ -141,7 +142,7 @@ func (v *Visit) Beside(f Form, err error) error {
 		}
 	}
 	f.Problem = &Problem{Title: v.T("Somebody else has changed it since you read it. Nothing of yours was written."),
-		Detail: err.Error()}
+		Detail: refusals.Say(err.Error(), v.JA)}
 	v.Status(http.StatusConflict)
 	return v.Show("form", f)
 }
@@ -157,15 +158,15 @@ func (f *Form) mark(name, text string) bool {
 }
 
 // guess puts an error beside the field that it is about: the first whose value, or
-// whose name as the API says it, is in its text.
-func (f *Form) guess(p Problem) {
-	text := strings.ToLower(p.Detail)
-	said := " " + strings.Join(strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) }), " ") + " "
+// whose name as the API says it, is in its text; said is that in the reader's language.
+func (f *Form) guess(detail, said string) {
+	text := strings.ToLower(detail)
+	words := " " + strings.Join(strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) }), " ") + " "
 	for _, field := range f.Fields {
 		name := " " + strings.ToLower(strings.ReplaceAll(field.Name, "_", " ")) + " "
-		if value := strings.ToLower(field.Value); strings.Contains(said, name) ||
+		if value := strings.ToLower(field.Value); strings.Contains(words, name) ||
 			len(value) > 1 && strings.Contains(text, value) {
-			f.mark(field.Name, p.Detail)
+			f.mark(field.Name, said)
 			return
 		}
 	}
@@ -181,10 +182,11 @@ type Problem struct {
 	Status  int
 }
 
-// Explain says an error of the API in the language of the page. What the API says
-// itself is in English.
+// Explain says an error of the API in the language of the page. What has no words there
+// is in English.
 func (v *Visit) Explain(e *client.Error) Problem {
-	p := Problem{Detail: e.Error(), Status: e.Status, English: true}
+	p := Problem{Status: e.Status}
+	p.Detail, p.English = v.detail(e)
 	if own := "problem " + p.Detail; words.Known(own) { // a page says it, not the API
 		p.Detail, p.English = v.T("problem "+p.Detail), false
 	}
@@ -218,6 +220,23 @@ func (v *Visit) Explain(e *client.Error) Problem {
 	}
 	return p
 }
+
+// detail is what the API says in the language of the page, and whether it is in English.
+func (v *Visit) detail(e *client.Error) (text string, english bool) {
+	if !v.JA || len(e.Fields) == 0 {
+		return refusals.Say(e.Error(), v.JA), !v.JA || !refusals.Known(e.Error())
+	}
+	var all []string
+	for _, wrong := range e.Fields {
+		said := refusals.Say(wrong.Message, true)
+		all = append(all, strings.TrimPrefix(strings.TrimPrefix(wrong.Location, "body.")+": "+said, ": "))
+		english = english || said == wrong.Message && !strings.ContainsFunc(said, isKana)
+	}
+	return strings.Join(all, "; "), english
+}
+
+// isKana finds what a page has said itself, in Japanese.
+func isKana(r rune) bool { return unicode.In(r, unicode.Hiragana, unicode.Katakana) }
 
 // said is what a page says at the top of the next one.
 type said struct {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/pages/words"
+	"github.com/peerload/peerload/internal/device/wording"
 )
 
 // targetKinds are the words with which the audit log says to what something was done; a
@@ -30,6 +31,14 @@ func Target(ja bool, is string) string {
 		}
 	}
 	return is
+}
+
+// Why is a reason of a device, or of a rollout for one, in the language of a page.
+func Why(ja bool, code, message string) string {
+	if words.Known("why " + code) {
+		return words.Say(ja, "why "+code) + " (" + code + ")"
+	}
+	return wording.Why(ja, code, message)
 }
 
 // Actor is who has done something, by the kind of actor and the name that the audit log

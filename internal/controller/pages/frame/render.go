@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/pages/words"
+	"github.com/peerload/peerload/internal/controller/refusals"
 	"github.com/peerload/peerload/internal/device/wording"
 )
 
@@ -93,7 +94,9 @@ func (f *Frame) funcs(ja bool) template.FuncMap {
 		"asset":        assetPath,
 		"target":       func(is string) string { return Target(ja, is) },
 		"actor":        func(kind, name string) string { return Actor(ja, kind, name) },
-		"why":          func(code, message string) string { return wording.Why(ja, code, message) },
+		"why":          func(code, message string) string { return Why(ja, code, message) },
+		"refusal":      func(text string) string { return refusals.Say(text, ja) },
+		"foreign":      func(text string) bool { return ja && !refusals.Known(text) },
 		"at":           At,
 		"bytes":        Bytes,
 		"rate":         func(n int64) string { return Bytes(n) + "/s" },
