@@ -1,8 +1,10 @@
 package pages
 
 import (
+	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/peerload/peerload/client"
@@ -247,6 +249,13 @@ func modelThing(v *frame.Visit) error {
 	p.Know(v.T("Family"), text(family(v, m.Family)))
 	p.Know(v.T("Also written"), text(strings.Join(m.Aliases, ", ")))
 	p.Know(v.T("Shares with"), text(m.GroupName))
+	p.Know(v.T("Name in provisioning files"), text(cmp.Or(m.Provision, m.Name)))
+	if m.TypeNumber != 0 {
+		p.Know(v.T("Type number in provisioning files"), text(strconv.Itoa(m.TypeNumber)))
+	}
+	if m.DefaultLoad != "" {
+		p.Know(v.T("Load where nothing else assigns one"), link(m.DefaultLoad, "loads", m.DefaultLoad))
+	}
 	p.Know(v.T("Load"), assigned(v, m.Load))
 	p.Know(v.T("Devices"), cell{Text: v.T("Devices of this model"), Link: "/devices?" + query("model", m.Name)})
 	labels, err := settingLabels(v)

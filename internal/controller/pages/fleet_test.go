@@ -214,15 +214,15 @@ func TestConfigPages(t *testing.T) {
 	b.post("/models/new", "name", "Camera 2", "family", "camera", "defaults", "peer-sharing").want(t, 422,
 		"not name=value: peer-sharing")
 	b.post("/models/new", "name", "Camera 2", "family", "camera", "type_number", "700", "aliases", "Cam 2\nC2", "defaults",
-		"peer-sharing=on", "provision", "cam2", "lacks", "wan-limit").want(t, 200, "Cam 2, C2",
+		"peer-sharing=on", "provision", "cam2", "lacks", "wan-limit").want(t, 200, "Cam 2, C2", "cam2", "700",
 		"Peer firmware sharing (peer-sharing)", "the model does not have it")
 	b.post("/models/Camera%202/delete").want(t, 200, "!>Camera 2<")
 	b.post("/models/Camera%201/delete").want(t, 200, "!>Camera 1<")
-	b.get("/models/7941").want(t, 200, "peer-sharing", "third-generation phone")
+	b.get("/models/7941").want(t, 200, "peer-sharing", "third-generation phone", "0 (no limit)")
 	b.lang = "ja"
 	b.get("/models").want(t, 200, "第 3 世代の電話機", "!third-generation", "!second-generation", "!Linux device")
 	b.get("/models/new").want(t, 200, "名前を 1 行に 1 つ", "!1 行に 1 台")
-	b.get("/models/7960").want(t, 200, "このモデルは共有できません", "!cannot share")
+	b.get("/models/7960").want(t, 200, "このモデルは共有できません", "!cannot share", "0 (無制限)")
 	b.get("/nothing").want(t, 404, "このページはありません", "!no such page")
 	v := s.user("viewer")
 	for _, path := range []string{"/profiles", "/enterprise", "/models", "/models/7941"} {
@@ -231,6 +231,11 @@ func TestConfigPages(t *testing.T) {
 		}
 	}
 	v.post("/profiles/new", "name", "x").want(t, 403)
+	s.fleetOf("")
+	b.lang = "en"
+	b.get("/models/new")
+	b.post("/models/new", "name", "linux-amd64", "family", "linux", "default_load", "edge-1.0").want(t, 200,
+		"Load where nothing else assigns one", `href="/loads/edge-1.0"`)
 }
 
 // The history of the fleet, what was saved, and what an upgrade would take.

@@ -91,6 +91,10 @@ var words = map[string][2]string{
 	"value timing lan":     {"for wired networks", "有線 LAN 用"},
 	"value timing classic": {"the times of the original", "従来と同じ待ち時間"},
 
+	"value wan-limit 0": {"no limit", "無制限"},
+	"value lan-limit 0": {"no limit", "無制限"},
+	"value retention 0": {"no limit", "無制限"},
+
 	// What the screen shows, and the top of the page.
 	"screen idle":       {"Nothing to upgrade", "アップグレード対象なし"},
 	"screen upgrading":  {"Upgrading", "アップグレード中"},
