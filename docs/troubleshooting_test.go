@@ -109,9 +109,9 @@ func TestDoctorExplained(t *testing.T) {
 }
 
 // findings are what the code of a file makes warnings and failures of, in English,
-// with … for each argument.
+// with … for each argument, and as of several.
 func findings(f *ast.File) (all []string) {
-	verbs := regexp.MustCompile(`%[a-z]`)
+	verbs, several := regexp.MustCompile(`%[a-z]`), regexp.MustCompile(`\{[^|}]*\|([^}]*)\}`)
 	said := map[string]string{} // variables by what is said in them
 	text := func(e ast.Expr) string {
 		switch x := e.(type) {
@@ -136,7 +136,7 @@ func findings(f *ast.File) (all []string) {
 			if !slices.Contains([]string{"Warning", "Failure", "v"}, name(x.Fun)) || len(x.Args) != 2 {
 				return true
 			}
-			all = append(all, verbs.ReplaceAllString(text(x.Args[0]), "…"))
+			all = append(all, verbs.ReplaceAllString(several.ReplaceAllString(text(x.Args[0]), "$1"), "…"))
 		}
 		return true
 	})

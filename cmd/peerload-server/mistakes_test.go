@@ -390,7 +390,7 @@ func TestAsks(t *testing.T) {
 		{"n\n", "C", "this touches 2 devices; sites: Kyoto 1, without a site: 1; models: CP-7941G 1, CP-7961G 1",
 			exitUnasked},
 		{"\n", "C", "Go on? [y/N]", exitUnasked}, {"\x04", "C", "Go on? [y/N]", exitUnasked},
-		{"n\n", "ja_JP.UTF-8", "対象の機器: 2台。拠点: Kyoto 1、拠点なし: 1台", exitUnasked},
+		{"n\n", "ja_JP.UTF-8", "対象の機器: 2台。サイト: Kyoto 1、サイトなし: 1台", exitUnasked},
 		{"y\n", "ja_JP.UTF-8", "続けますか? [y/N]", 0}, {"yes\n", "C", "Go on? [y/N]", 0},
 	} {
 		t.Setenv("LC_ALL", c.language)

@@ -22,6 +22,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/store"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
 	"github.com/peerload/peerload/internal/controller/store/sqlite"
+	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/durable"
 	"github.com/peerload/peerload/internal/terminal"
 )
@@ -268,11 +269,11 @@ func migrate(cmd *cobra.Command, conn *console.Flags) (err error) {
 			cmd.Printf("%s: %d\n", table, verified[table])
 		}
 	}
-	text := "%d rows are copied, and each is the same in both databases.\n" +
+	text := "%d {row is|rows are} copied, and each is the same in both databases.\n" +
 		"Give --database to \"peerload-server serve\" and to commands from now on.\n"
 	if terminal.Japanese(os.Getenv) {
 		text = "%d 行をコピーし、両方のデータベースで全行が同じであることを確認しました。\n" +
 			"今後は \"peerload-server serve\" とコマンドに --database を指定してください。\n"
 	}
-	return conn.Show(cmd, "migrated", verified, text, all)
+	return conn.Show(cmd, "migrated", verified, "%s", wording.Fill(text, all))
 }

@@ -265,7 +265,7 @@ func TestDoctor(t *testing.T) {
 		}
 	}
 	if ja, _ := run(t, []string{"LANG=ja_JP.UTF-8"}, append(base, "--server", srv.URL)...); !strings.Contains(ja,
-		"ok    機種CP-7961G") || strings.Contains(ja, "can share") {
+		"ok    モデルCP-7961G") || strings.Contains(ja, "can share") {
 		t.Errorf("in Japanese: %s", ja)
 	}
 	// Another program has the port, a file stands where the state should be,

@@ -13,7 +13,7 @@ import (
 // drawn by drawScreen and showBar: names, reasons and addresses come from
 // servers and peers, and must not steer the terminal.
 func tell(w io.Writer, format string, args ...any) {
-	fmt.Fprintln(w, terminal.Printable(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(w, terminal.Printable(wording.Fill(format, args...)))
 }
 
 // language is the language of status, screen and explain. They share their

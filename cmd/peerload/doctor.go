@@ -94,16 +94,16 @@ func checkModel(_ context.Context, cfg agent.Config) []doctor.Finding {
 	m := policy.Builtin().Lookup(cfg.Model)
 	switch {
 	case !m.CanShare:
-		return []doctor.Finding{doctor.Warning(doctor.Say("model %s (%s) cannot share", "機種%s(%s)は共有できません",
+		return []doctor.Finding{doctor.Warning(doctor.Say("model %s (%s) cannot share", "モデル%s(%s)は共有できません",
 			m.Name, m.Family), doctor.Say("nothing: it upgrades from the server, as it always did",
-			"対処は不要です。これまでどおりサーバーから更新します"))}
+			"対処は不要です。これまでどおりサーバから更新します"))}
 	case !m.Known():
 		return []doctor.Finding{doctor.Warning(
 			doctor.Say("model %q is not in the table: it shares with devices of the very same name",
-				"機種%qは表にありません。まったく同じ名前の機器とだけ共有します", cfg.Model),
-			doctor.Say("check how it is written, if it should be one of the table", "表にあるはずの機種なら表記を確認してください"))}
+				"モデル%qは表にありません。まったく同じ名前の機器とだけ共有します", cfg.Model),
+			doctor.Say("check how it is written, if it should be one of the table", "表にあるはずのモデルなら表記を確認してください"))}
 	}
-	return []doctor.Finding{doctor.Found(doctor.Say("model %s (%s) can share", "機種%s(%s)は共有できます", m.Name, m.Family))}
+	return []doctor.Finding{doctor.Found(doctor.Say("model %s (%s) can share", "モデル%s(%s)は共有できます", m.Name, m.Family))}
 }
 
 // checkHost looks for what the configuration names. That a model is in no table
@@ -147,7 +147,7 @@ func checkNet(ctx context.Context, cfg agent.Config) []doctor.Finding {
 	}
 	if s.Addr().Port() != port || s.TCPPort() != port {
 		out = append(out, doctor.Warning(
-			doctor.Say("port %d is taken: UDP %d and TCP %d are used", "ポート%dは使用中です。UDP %dとTCP %dを使います", port,
+			doctor.Say("port %d is taken: this device uses UDP %d and TCP %d", "ポート%dは使用中です。UDP %dとTCP %dを使います", port,
 				s.Addr().Port(), s.TCPPort()),
 			doctor.Say("see who has it with 'ss -lunpt'; another port works, but real phones and firewalls expect this one",
 				"使用者は「ss -lunpt」で分かります。別のポートでも動きますが、実際の電話機やファイアウォールはこのポートを前提とします")))
@@ -383,14 +383,14 @@ func checkLease(_ context.Context, cfg agent.Config) []doctor.Finding {
 	hosts, from := agent.LeaseServers(cfg.Leases)
 	switch {
 	case from != "":
-		return []doctor.Finding{doctor.Found(doctor.Say("DHCP names the servers %s (%s)", "DHCPが示すサーバー: %s (%s)",
+		return []doctor.Finding{doctor.Found(doctor.Say("DHCP names the servers %s (%s)", "DHCPが示すサーバ: %s (%s)",
 			strings.Join(hosts, ", "), from))}
 	case len(cfg.Servers) > 0 || cfg.Provision != "":
 		return []doctor.Finding{doctor.Found(doctor.Say("no DHCP option 150 or 66, and none is needed",
 			"DHCPオプション150、66はありませんが、不要です"))}
 	}
 	return []doctor.Finding{doctor.Failure(doctor.Say("no server is known: no lease names one",
-		"サーバーが分かりません。DHCPのリースにもありません"),
+		"サーバが分かりません。DHCPのリースにもありません"),
 		doctor.Say("give --server, or make the DHCP client ask for options 150 and 66 and keep the lease in %s",
 			"--serverを指定するか、DHCPクライアントがオプション150と66を要求し、リースを%sに保存するようにしてください",
 			strings.Join(cfg.Leases, " or ")))}
@@ -438,7 +438,7 @@ func checkServers(ctx context.Context, cfg agent.Config) []doctor.Finding {
 	}
 	m, err := origin.New(way)
 	if err != nil {
-		return []doctor.Finding{doctor.Failure(doctor.Say("servers: %v", "サーバー: %v", err),
+		return []doctor.Finding{doctor.Failure(doctor.Say("servers: %v", "サーバ: %v", err),
 			doctor.Say("mend the configuration", "設定を直してください"))}
 	}
 	defer m.Close()
@@ -446,7 +446,7 @@ func checkServers(ctx context.Context, cfg agent.Config) []doctor.Finding {
 	for _, s := range serversOf(cfg) {
 		urls, err := origin.Candidates(strings.TrimSuffix(s, "/") + "/XMLDefault.cnf.xml")
 		if err != nil {
-			out = append(out, doctor.Failure(doctor.Say("server %s: %v", "サーバー%s: %v", s, err),
+			out = append(out, doctor.Failure(doctor.Say("server %s: %v", "サーバ%s: %v", s, err),
 				doctor.Say("write it as HOST, HOST:PORT or a URL", "HOST、HOST:PORT、またはURLで書いてください")))
 			continue
 		}
@@ -457,14 +457,14 @@ func checkServers(ctx context.Context, cfg agent.Config) []doctor.Finding {
 				b.Close()
 			}
 			if reached = err == nil || errors.Is(err, origin.ErrNotFound) || errors.Is(err, origin.ErrForbidden); reached {
-				out = append(out, doctor.Found(doctor.Say("server %s answers by %s", "サーバー%sは%sで応答します", s, u.Scheme)))
+				out = append(out, doctor.Found(doctor.Say("server %s answers by %s", "サーバ%sは%sで応答します", s, u.Scheme)))
 				out = append(out, checkDate(ctx, u)...)
 				break
 			}
 		}
 		if !reached {
 			out = append(out, doctor.Failure(doctor.Say("server %s does not answer, by HTTP nor by TFTP",
-				"サーバー%sはHTTPでもTFTPでも応答しません", s),
+				"サーバ%sはHTTPでもTFTPでも応答しません", s),
 				doctor.Say("check that it runs and that nothing blocks TCP 6970 and UDP 69",
 					"動作していて、TCP 6970とUDP 69が遮断されていないか確認してください")))
 		}

@@ -41,7 +41,7 @@ func TestProxy(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
 	out, code := run(t, nil, "proxy", "status", "--listen", at)
-	for _, want := range []string{"70 kB shared", "1 copies with 70 kB of at most 10.49 MB", "unsigned-by-rule"} {
+	for _, want := range []string{"70 kB shared", "1 copy with 70 kB of at most 10.49 MB; 1 file", "unsigned-by-rule"} {
 		if code != 0 || !strings.Contains(out, want) {
 			t.Errorf("%d, no %q in %s", code, want, out)
 		}

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/peerload/peerload/internal/device/wording"
 )
 
 // Verdict of one check.
@@ -38,7 +40,7 @@ type Finding struct {
 
 // Say makes a text; both languages have the same arguments.
 func Say(en, ja string, args ...any) Text {
-	return Text{fmt.Sprintf(en, args...), fmt.Sprintf(ja, args...)}
+	return Text{wording.Fill(en, args...), fmt.Sprintf(ja, args...)}
 }
 
 // Found is a finding by which nothing is to be done.
@@ -132,11 +134,11 @@ func Expiry(now time.Time, roles map[string]time.Time) []Finding {
 	case left <= 0:
 		return []Finding{Failure(Say("the publisher's %s has expired: %s", "発行者の%sは期限切れです: %s", which, when),
 			Say("check that the server can be reached and signs anew, and that the clock here is right",
-				"サーバーに到達できて再署名されているか、この機器の時計が正しいか確認してください"))}
+				"サーバに到達できて再署名されているか、この機器の時計が正しいか確認してください"))}
 	case left < 24*time.Hour:
 		return []Finding{Warning(Say("the publisher's %s expires in %v", "発行者の%sはあと%vで期限切れになります", which, left),
 			Say("check that the server can be reached: it signs anew well before that",
-				"サーバーに到達できるか確認してください。通常はそれより前に再署名されます"))}
+				"サーバに到達できるか確認してください。通常はそれより前に再署名されます"))}
 	}
 	return []Finding{Found(Say("the publisher's %s is valid until %s", "発行者の%sは%sまで有効です", which, when))}
 }
@@ -163,7 +165,7 @@ func Name(host string, found int, err error) []Finding {
 	if err != nil || found == 0 {
 		return []Finding{Failure(Say("the name %s is not resolved: %v", "名前%sを解決できません: %v", host, err),
 			Say("check /etc/resolv.conf and the DNS server, or give the server's address",
-				"/etc/resolv.confとDNSサーバーを確認するか、サーバーをアドレスで指定してください"))}
+				"/etc/resolv.confとDNSサーバを確認するか、サーバをアドレスで指定してください"))}
 	}
 	return nil
 }
@@ -175,7 +177,7 @@ func Congestion(available string) []Finding {
 		return nil
 	}
 	return []Finding{Found(Say("bbr is not available: a controller on this host would serve long lines slower; modprobe "+
-		"tcp_bbr loads it", "bbrは利用できません。このホストのコントローラーは長い回線で遅くなります。modprobe tcp_bbrで読み込めます"))}
+		"tcp_bbr loads it", "bbrは利用できません。このホストのコントローラは長い回線で遅くなります。modprobe tcp_bbrで読み込めます"))}
 }
 
 // Proxy judges what the proxy for other programs has done: requests in all, and those of
@@ -187,12 +189,14 @@ func Proxy(address string, requests, unknown int64) []Finding {
 			Say("set http_proxy=http://%s or the program's own option; docs/UPDATERS.md has recipes",
 				"http_proxy=http://%s、またはプログラムの設定を指定してください。手順はdocs/UPDATERS.mdにあります", address))}
 	case unknown*2 > requests:
-		return []Finding{Warning(Say("of %d requests to the proxy, %d were not shared: their digest is not known",
+		return []Finding{Warning(Say("of %d {request|requests} to the proxy, %d {was|were} not shared: "+
+			"the digest is not known",
 			"プロキシへの要求%d件のうち%d件は、ダイジェストが不明なため共有されませんでした", requests, unknown),
 			Say("give a rule that names where the digest is; 'peerload explain FILE' says why of one file",
 				"ダイジェストの場所を示す規則を指定してください。ファイルごとの理由は「peerload explain FILE」で分かります"))}
 	}
-	return []Finding{Found(Say("the proxy at %s has had %d requests", "%sのプロキシは%d件の要求を受けました", address, requests))}
+	return []Finding{Found(Say("the proxy at %s has had %d {request|requests}",
+		"%sのプロキシは%d件の要求を受けました", address, requests))}
 }
 
 // Peer is another device that was heard.

@@ -18,6 +18,7 @@ import (
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/controller/console"
+	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/terminal"
 )
 
@@ -142,8 +143,6 @@ func retryText(n int, japanese bool) string {
 	switch {
 	case japanese:
 		return fmt.Sprintf("%d 件のメッセージを再送します", n)
-	case n == 1:
-		return "1 message is tried anew"
 	}
-	return fmt.Sprintf("%d messages are tried anew", n)
+	return wording.Fill("%d {message is|messages are} tried anew", n)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/console"
+	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/parse"
 	"github.com/peerload/peerload/internal/terminal"
 )
@@ -49,8 +50,8 @@ func overviewText(o client.Overview, silent time.Duration, japanese bool) string
 	for _, part := range []struct {
 		what, ja string
 		n        map[string]int
-	}{{"state", "状態", o.ByState}, {"model", "機種", o.ByModel}, {"runs", "動作中", o.ByActive}, {"role", "役割", o.ByRole},
-		{"site", "拠点", o.BySite}} {
+	}{{"state", "状態", o.ByState}, {"model", "モデル", o.ByModel}, {"runs", "動作中", o.ByActive}, {"role", "役割", o.ByRole},
+		{"site", "サイト", o.BySite}} {
 		what := fmt.Sprintf("%-6s", part.what)
 		if japanese {
 			what = part.ja + strings.Repeat(" ", max(0, 6-2*len([]rune(part.ja))))
@@ -66,13 +67,12 @@ func overviewText(o client.Overview, silent time.Duration, japanese bool) string
 	switch {
 	case japanese && o.DeadMessages > 0:
 		fmt.Fprintf(&b, "Webhook のメッセージ %d 件の配信をあきらめました。理由: %s\n", o.DeadMessages, list)
-	case o.DeadMessages == 1:
-		fmt.Fprintf(&b, "1 message of a webhook was given up: %s says why\n", list)
 	case o.DeadMessages > 0:
-		fmt.Fprintf(&b, "%d messages of webhooks were given up: %s says why\n", o.DeadMessages, list)
+		b.WriteString(wording.Fill("%d {message of a webhook was|messages of webhooks were} given up: %s says why\n",
+			o.DeadMessages, list))
 	}
 	if japanese {
-		fmt.Fprintf(&b, "通信量: サーバーから %s、ピアから %s、保持済み %s、ピアへ %s\n", from, peers, held, sent)
+		fmt.Fprintf(&b, "通信量: サーバから %s、ピアから %s、保持済み %s、ピアへ %s\n", from, peers, held, sent)
 	} else {
 		fmt.Fprintf(&b, "traffic: %s from the server, %s from peers, %s held before, %s sent to peers\n", from, peers, held,
 			sent)

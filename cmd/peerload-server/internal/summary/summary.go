@@ -108,10 +108,8 @@ func failedText(items []client.Failure, japanese bool) string {
 		return fmt.Sprintf("%d 台の機器が失敗しています", n)
 	case n == 0:
 		return "no device tells of a failure"
-	case n == 1:
-		return "1 device tells of a failure"
 	default:
-		return fmt.Sprintf("%d devices tell of failures", n)
+		return wording.Fill("%d {device tells of a failure|devices tell of failures}", n)
 	}
 }
 
