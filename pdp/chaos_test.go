@@ -1,12 +1,15 @@
 package pdp
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
 )
@@ -206,4 +209,86 @@ func TestBarrenRoot(t *testing.T) {
 			t.Error("is barren for ever")
 		}
 	}
+}
+
+// TestLeavesForAHolder: a device leaves a parent that trickles for a root that says it has
+// the whole file, once; not if the parent serves well, or if this root has named it or
+// served nothing, nor if the device is slow itself.
+func TestLeavesForAHolder(t *testing.T) {
+	holder := wire.Claim{Rank: wire.Rank{Complete: true, Prefix: 64, Strength: 1}.Confirm(), Size: 4 << 20,
+		Prefix: 64, Complete: true}
+	part := holder
+	part.Complete = false
+	for name, c := range map[string]struct {
+		each   int // chunks in each half second
+		placer int // who named the parent, 0: nobody
+		but    func(m *Machine)
+		leaves bool
+	}{
+		"slow parent": {1, 1, nil, true},
+		"own choice":  {1, 0, nil, true},
+		"fast parent": {6, 1, nil, false},
+		"no chunk":    {0, 1, nil, false},
+		"named it":    {1, 2, nil, false},
+		"slow device": {1, 1, func(m *Machine) { m.following.becomeLeaf(wire.ReasonSelfSlow) }, false},
+		"served nothing": {1, 1, func(m *Machine) {
+			for i := 1; i <= 2; i++ {
+				m.following.roots.barren[addr(i).Addr()] = time.Minute
+			}
+		}, false},
+	} {
+		m, link := namedBy(t, c.placer)
+		now := m.now + time.Second
+		for end := now + 3*time.Second; now <= end; now += 500 * time.Millisecond {
+			for range c.each {
+				m.Step(now, Stored{Link: link, Index: m.held.Prefix()}, nil)
+			}
+			hold(t, m, link, now)
+		}
+		if c.but != nil {
+			c.but(m)
+		}
+		if m.fallback.leaves(&election.Candidate{Addr: addr(3), Claim: part}) {
+			t.Errorf("%s: leaves for a root without the whole file", name)
+		}
+		left := func(now time.Duration) bool {
+			out := m.Step(now, claimed(2, &holder), nil)
+			return slices.ContainsFunc(out, func(a Action) bool { c, is := a.(Close); return is && c.Link < 0 })
+		}
+		if is := left(now); is != c.leaves || m.el.Root().Peer != peer(2) {
+			t.Errorf("%s: leaves its parent: %v; follows %v", name, is, m.el.Root().Peer)
+		}
+		if c.leaves && m.fallback.leaves(m.el.Root()) {
+			t.Errorf("%s: leaves the next parent too", name)
+		}
+	}
+}
+
+// namedBy returns a machine that follows peer 1, and has it as its parent because a peer
+// named it, or by its own choice if that is 0.
+func namedBy(t *testing.T, placer int) (*Machine, Link) {
+	t.Helper()
+	m := newMachine(File{Size: 4 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	link := follow(t, m, 1, &wire.Claim{Rank: wire.Rank{Prefix: 64}.Confirm(), Size: 4 << 20})
+	s, now := m.following.all[0], m.now
+	switch placer {
+	case 0:
+		s.leave(wire.ReasonNone)
+		s.dialTo(peer(1), addr(1))
+	case 2:
+		s.fail(wire.ReasonNone)
+		s.follower.Root(now, peer(2), addr(2), addr(2), 0)
+		s.placed(peer(2), &wire.Place{Parent: peer(1), Addr: addr(1), Depth: 1})
+		s.follower.Root(now, peer(1), addr(1), addr(1), 0)
+	}
+	if placer != 1 {
+		_, _, link = s.follower.Parent()
+		m.Step(now, Opened{Link: link}, nil)
+		m.Step(now, Framed{Link: link, Frame: &wire.Welcome{From: peer(1), Size: 4 << 20}}, nil)
+	}
+	if s.follower.State() != follower.Attached {
+		t.Fatal("not attached")
+	}
+	return m, link
 }

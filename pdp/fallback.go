@@ -282,6 +282,17 @@ func (f *fallback) mayTry(a netip.Addr, slow bool) bool {
 	return slow && f.m.now >= f.slowTries[a].next && f.remembers(a)
 }
 
+// leaves reports whether parents that serve slowly are to be left for the root, which
+// says that it has the whole file, though the line is not known to be thin, nor this
+// device to be slow itself, nor the root to serve nothing. Each root is tried as other
+// peers are.
+func (f *fallback) leaves(r *election.Candidate) bool {
+	m, a := f.m, r.Addr.Addr()
+	return r.Claim.Complete && r.Claim.Prefix > m.held.Prefix() && !m.cfg.Transfer.WholeFiles && !f.thin() &&
+		!m.following.slow.leaf() && !m.following.roots.isBarren(m.now, a) && !m.el.WasDistrusted(a) &&
+		!m.repair.suspects() && m.now >= f.slowTries[a].next && f.remembers(a)
+}
+
 // remembers reports whether there is room to remember a try at an address.
 func (f *fallback) remembers(a netip.Addr) bool {
 	return len(f.slowTries) < mostTried || f.slowTries[a].wait > 0

@@ -396,6 +396,13 @@ func (s *side) join() {
 	s.dialTo(better, link)
 }
 
+// trickles reports whether the parent sends so little that the file will take long, and
+// another root than the given one named it: the same would name such a parent again.
+func (s *side) trickles(root netip.Addr) bool {
+	return s.watch != nil && s.follower.Placer() != root &&
+		s.watch.Trickles(s.m.held.Chunks(), 3*s.m.cfg.Transfer.Fallback/2)
+}
+
 func (s *side) deadline() (time.Duration, bool) {
 	if s.watch == nil {
 		return 0, false

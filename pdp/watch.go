@@ -249,7 +249,22 @@ func (f *following) heardClaim(c election.Candidate) {
 	if m.held.complete() {
 		return // and asks for nothing more
 	}
+	if m.fallback.leaves(r) {
+		f.leaveFor(r)
+	}
 	f.askRoot(0)
+}
+
+// leaveFor leaves parents that trickle for places of the root, which says that it has
+// the whole file.
+func (f *following) leaveFor(r *election.Candidate) {
+	for _, s := range f.sides() {
+		_, a, _ := s.follower.Parent()
+		if s.follower.State() == follower.Attached && a.Addr() != r.Addr.Addr() && s.trickles(r.Addr.Addr()) {
+			f.m.fallback.noteTry(r.Addr.Addr())
+			s.fail(wire.ReasonNoProgress)
+		}
+	}
 }
 
 // outdated reports whether what is held is from another content than the

@@ -252,6 +252,9 @@ func TestLiarSeedsThatFailed(t *testing.T) {
 		1881,
 		// A device that had all of one stripe waited for the other one below a liar.
 		9274, 2677,
+		// A device stayed below a liar that sent a chunk a second, though others had the whole
+		// file and it followed one of them after the other.
+		458, 2999,
 	} {
 		c := NewLiarSite(seed)
 		if r := c.Play(nil); len(r.Bad) > 0 {

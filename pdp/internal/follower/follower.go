@@ -92,6 +92,7 @@ type Follower struct {
 	parent     wire.Peer
 	parentAddr netip.AddrPort
 	link       transfer.Link
+	placer     netip.Addr  // the root that named the parent
 	path       []wire.Peer // root … parent
 	failed     wire.Peer
 	reason     wire.Reason
@@ -129,6 +130,10 @@ func (t *Follower) State() State { return t.state }
 func (t *Follower) Parent() (wire.Peer, netip.AddrPort, transfer.Link) {
 	return t.parent, t.parentAddr, t.link
 }
+
+// Placer returns the address of the root that named the parent, an invalid one if the
+// device chose it itself.
+func (t *Follower) Placer() netip.Addr { return t.placer }
 
 // Failures returns how many parents failed since bytes last came.
 func (t *Follower) Failures() int { return t.trouble.failures }
@@ -265,11 +270,12 @@ func (t *Follower) Place(now time.Duration, from wire.Peer, p *wire.Place, out *
 		return
 	}
 	t.DialTo(now, p.Parent, addr, out)
+	t.placer = t.root.addr.Addr()
 }
 
 // DialTo opens a link to a parent of the follower's own choice.
 func (t *Follower) DialTo(now time.Duration, p wire.Peer, addr netip.AddrPort, out *Output) {
-	t.parent, t.parentAddr, t.link = p, addr, t.links.next()
+	t.parent, t.parentAddr, t.link, t.placer = p, addr, t.links.next(), netip.Addr{}
 	// If one parent after another cannot be reached, this device's own port may
 	// be the one that is busy. Each new root has other parents, and what they send too
 	// late fills the port as well.

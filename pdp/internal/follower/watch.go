@@ -127,6 +127,14 @@ func (w *ParentWatch) Takes(chunk int) time.Duration {
 	}
 }
 
+// Trickles reports whether the parent has sent chunks in the last window or since, but so
+// few in each that all before the given one would take longer than a time at that pace.
+// One that sent none is judged by Check.
+func (w *ParentWatch) Trickles(chunk int, within time.Duration) bool {
+	sent := max(w.sent, w.mine-w.fromMine)
+	return w.measured && sent > 0 && time.Duration(chunk-w.mine)*w.cfg.SlowWindow > within*time.Duration(sent)
+}
+
 // Stay starts the wait again: the parent is kept although it was found slow.
 func (w *ParentWatch) Stay(now time.Duration) { w.gained, w.from, w.waited = now, now, 0 }
 
