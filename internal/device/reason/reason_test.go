@@ -64,6 +64,9 @@ func TestFailures(t *testing.T) {
 	}
 	found := 0
 	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue // it may end one with what no device does
+		}
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
