@@ -60,7 +60,7 @@ func Fit(s string, width int) string {
 }
 
 // notFirst are characters that begin no line of Japanese.
-const notFirst = "、。，．・：；？！」』）】ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ"
+const notFirst = "),.!?:;、。，．・：；？！」』）】ー々ぁぃぅぇぉっゃゅょァィゥェォッャュョ"
 
 // Wrap breaks a printable text into lines of at most width cells, between words where
 // there are any, or between wide characters. A word that is longer than a line is broken

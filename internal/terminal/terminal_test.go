@@ -96,7 +96,7 @@ func TestWrap(t *testing.T) {
 		{"abcdefgh", 3, "abc|def|gh"},
 		{"(origin-not-found)", 16, "(origin-not-|found)"}, {"a-b -cdefg", 3, "a-b|-cd|efg"}, {"a bcdefgh", 3, "a|bcd|efg|h"},
 		{"日本語で書く", 5, "日本|語で|書く"},
-		{"ab  cd", 2, "ab|cd"}, {"日a", 1, "a"},
+		{"日本語で)書く", 8, "日本語|で)書く"}, {"ab  cd", 2, "ab|cd"}, {"日a", 1, "a"},
 		{"> 以前のロード", 8, "> 以前の|ロード"}, {"以前。前", 4, "以|前。|前"}, {"ab日本cdef", 8, "ab日本|cdef"}, {"one  two", 5, "one|two"},
 	} {
 		if got := strings.Join(Wrap(c.s, c.width), "|"); got != c.want {

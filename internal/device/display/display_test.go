@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/status"
 	"github.com/peerload/peerload/internal/terminal"
 	"github.com/peerload/peerload/report"
@@ -87,6 +88,25 @@ func TestWidths(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestAdviceIsWhole: what to do stands there to its last word, on the narrowest screen too;
+// a text without end does not fill the screen.
+func TestAdviceIsWhole(t *testing.T) {
+	bare := strings.NewReplacer(" ", "", "|", "", "\n", "")
+	for _, code := range reason.All() {
+		for _, ja := range []bool{false, true} {
+			s := Of(ja, status.Process{}, &report.Device{State: report.StateFailed, Reason: string(code)})
+			if drawn := strings.Join(s.Draw(ja, Narrowest, false), "\n"); len(s.Troubles) != 1 ||
+				!strings.Contains(bare.Replace(drawn), bare.Replace(s.Troubles[0].ToDo)) {
+				t.Errorf("%s: %+v is cut off:\n%s", code, s.Troubles, drawn)
+			}
+		}
+	}
+	s := Of(false, status.Process{}, &report.Device{State: report.StateFailed, Message: strings.Repeat("long ", 500)})
+	if drawn := s.Draw(false, Narrowest, false); len(drawn) > 60 || !strings.Contains(strings.Join(drawn, ""), "| ...") {
+		t.Errorf("%d lines, or nothing says that it is cut", len(drawn))
 	}
 }
 

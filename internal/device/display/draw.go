@@ -61,11 +61,13 @@ func (p *picture) paint(code, s string) string {
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }
 
-// text writes a text in as many lines as it needs, and as are of use.
+// text writes a text in as many lines as it needs. One that others have made longer than
+// any of this program's is cut, and ends so.
 func (p *picture) text(code, s string) {
-	const most = 6
+	const most = 20
 	for i, l := range terminal.Wrap(terminal.Printable(s), p.inner) {
 		if i == most {
+			p.lines = append(p.lines, "| "+terminal.Fit("...", p.inner)+" |")
 			return
 		}
 		p.lines = append(p.lines, "| "+p.paint(code, terminal.Fit(l, p.inner))+" |")
