@@ -120,7 +120,7 @@ func webhookList(v *frame.Visit) error {
 		state := cell{Text: v.T("no message yet"), State: "unknown"}
 		switch {
 		case w.LastError != "":
-			state = cell{Text: w.LastError, State: "failed"}
+			state = cell{Text: v.Refusal(w.LastError), State: "failed"}
 		case !w.LastSent.IsZero():
 			state = cell{Text: v.T("delivers"), State: "ok"}
 		}
@@ -145,9 +145,13 @@ func webhookThing(v *frame.Visit) error {
 			action{Text: v.T("Send a test"), Path: path + "/test"},
 			action{Text: v.T("Try again what was given up"), Path: path + "/retry", Second: true},
 			action{Text: v.T("Delete"), Path: path + "/delete", Danger: true})}
-		p.Know(v.T("Events"), text(strings.Join(w.Events, ", ")))
+		var events []string
+		for _, e := range w.Events {
+			events = append(events, eventWord(v, e))
+		}
+		p.Know(v.T("Events"), text(strings.Join(events, ", ")))
 		p.Know(v.T("Last delivered"), moment(w.LastSent))
-		p.Know(v.T("Last error"), text(w.LastError))
+		p.Know(v.T("Last error"), text(v.Refusal(w.LastError)))
 		messages, err := frame.All(v, v.API.WebhookMessages(name), client.Filter{Limit: frame.PageRows})
 		if err != nil {
 			return err
@@ -159,12 +163,21 @@ func webhookThing(v *frame.Visit) error {
 			if m.State == "dead" {
 				state = cell{Text: v.T("given up"), State: "failed"}
 			}
-			t.Rows = append(t.Rows, []cell{text(m.Event), moment(m.At), state, num(m.Tries), text(m.Error)})
+			t.Rows = append(t.Rows, []cell{text(eventWord(v, m.Event)), moment(m.At), state, num(m.Tries),
+				text(v.Refusal(m.Error))})
 		}
 		p.Tables = append(p.Tables, t)
 		return v.Show("thing", p)
 	}
 	return &client.Error{Status: 404, Kind: client.NotFound, Detail: "there is no such webhook"}
+}
+
+// eventWord is what a webhook tells of; a kind of a newer controller is its code.
+func eventWord(v *frame.Visit, event string) string {
+	if !words.Known("event " + event) {
+		return event
+	}
+	return v.T("event " + event)
 }
 
 func newWebhook(v *frame.Visit) error {

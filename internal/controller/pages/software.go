@@ -143,7 +143,7 @@ func verifyLoads(v *frame.Visit) error {
 	for _, l := range all {
 		state := cell{Text: v.T("as signed"), State: "ok"}
 		if l.Problem != "" {
-			state = cell{Text: l.Problem, State: "failed"}
+			state = cell{Text: v.Refusal(l.Problem), State: "failed"}
 		}
 		p.Table.Rows = append(p.Table.Rows, []cell{link(l.Name, "loads", l.Name), state})
 	}

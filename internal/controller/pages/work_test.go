@@ -212,7 +212,7 @@ func TestAccessPages(t *testing.T) {
 	b.post("/webhooks/new", "name", "pager", "url", "nonsense", "failed", "on").want(t, 422, `value="nonsense"`)
 	b.post("/webhooks/new", "name", "pager", "url", "https://hooks.example.com/", "failed", "on").want(t, 200,
 		"shown once")
-	b.get("/webhooks/pager").want(t, 200, "device.failed", "!rollout.changed")
+	b.get("/webhooks/pager").want(t, 200, "devices that fail", "!rollouts that change")
 	b.post("/webhooks/pager/delete").want(t, 200, "No webhook yet")
 	b.get("/trust").want(t, 200, "Key of orders", "version 1")
 	b.post("/trust/orders/rotate").want(t, 200, "version 2")

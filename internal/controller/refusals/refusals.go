@@ -19,6 +19,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/peerload/peerload/internal/device/wording"
 )
 
 //go:embed ja
@@ -41,14 +43,8 @@ var forms = read()
 var (
 	verb  = regexp.MustCompile(`%(?:\[\d\])?[.0-9]*[a-zA-Z%]`)
 	place = regexp.MustCompile(`%[1-9][!&]?`)
-	// Spaces stand between Japanese and what is not: where a part that was said begins or
-	// ends, at edge, one may be too many.
-	before = regexp.MustCompile(`([\p{Han}\p{Hiragana}\p{Katakana}]) ` + edge + `([\p{Han}\p{Hiragana}\p{Katakana}])`)
-	after  = regexp.MustCompile(`([\p{Han}\p{Hiragana}\p{Katakana}])` + edge + ` ([\p{Han}\p{Hiragana}\p{Katakana}])`)
-	lists  = strings.NewReplacer(", ", "\x00", " or ", "\x00", " and ", "\x00")
+	lists = strings.NewReplacer(", ", "\x00", " or ", "\x00", " and ", "\x00")
 )
-
-const edge = "\x01"
 
 // longest bounds the texts that are looked for, in bytes: a refusal is a sentence or two.
 const longest = 8 << 10
@@ -236,8 +232,7 @@ func (f form) say(got []string) (said string, known bool) {
 			}
 			text = strings.Join(words, "、")
 		}
-		return edge + text + edge
+		return wording.Edge + text + wording.Edge
 	})
-	said = after.ReplaceAllString(before.ReplaceAllString(said, "$1$2"), "$1$2")
-	return strings.ReplaceAll(said, edge, ""), known
+	return wording.Spaced(said), known
 }

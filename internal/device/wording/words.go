@@ -11,6 +11,7 @@ package wording
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/peerload/peerload/report"
 )
@@ -177,6 +178,27 @@ func Say(ja bool, key string) string {
 	}
 	return w[0]
 }
+
+// Edge stands where a text that was filled in begins and ends, until Spaced.
+const Edge = "\x01"
+
+// Spaced is a Japanese text without its edges, and without the spaces there that stand
+// between Japanese and Japanese: they belong between it and what is not.
+func Spaced(text string) string {
+	parts := strings.Split(text, Edge)
+	for i := range parts[1:] {
+		left, right := &parts[i], &parts[i+1]
+		last, _ := utf8.DecodeLastRuneInString(strings.TrimSuffix(*left, " "))
+		first, _ := utf8.DecodeRuneInString(strings.TrimPrefix(*right, " "))
+		if isJapanese(last) && isJapanese(first) {
+			*left, *right = strings.TrimSuffix(*left, " "), strings.TrimPrefix(*right, " ")
+		}
+	}
+	return strings.Join(parts, "")
+}
+
+// isJapanese finds the letters and marks that are written without spaces.
+func isJapanese(r rune) bool { return r >= 0x3000 && r < 0xa000 || r >= 0xff00 && r < 0xfff0 }
 
 // Fill fills in a text as package fmt does it. {device|devices} in it is the former if
 // the number of the verb before it is 1, of the first where none is before it: "%d

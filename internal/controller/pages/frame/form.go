@@ -221,6 +221,10 @@ func (v *Visit) Explain(e *client.Error) Problem {
 	return p
 }
 
+// Refusal is why something was refused or failed, as the API has it, in the language of
+// the page if there are words for it.
+func (v *Visit) Refusal(text string) string { return refusals.Say(text, v.JA) }
+
 // detail is what the API says in the language of the page, and whether it is in English.
 func (v *Visit) detail(e *client.Error) (text string, english bool) {
 	if !v.JA || len(e.Fields) == 0 {

@@ -12,6 +12,7 @@ package words
 
 import (
 	"embed"
+	"slices"
 	"strings"
 
 	"github.com/peerload/peerload/internal/device/wording"
@@ -66,7 +67,16 @@ func Say(ja bool, en string, args ...any) string {
 	if len(args) == 0 {
 		return text
 	}
-	return wording.Fill(text, args...)
+	if !ja {
+		return wording.Fill(text, args...)
+	}
+	marked := slices.Clone(args)
+	for i, a := range args {
+		if s, ok := a.(string); ok {
+			marked[i] = wording.Edge + s + wording.Edge
+		}
+	}
+	return wording.Spaced(wording.Fill(text, marked...))
 }
 
 // Known reports whether a text has Japanese words.

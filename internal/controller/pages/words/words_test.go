@@ -133,6 +133,15 @@ func TestSay(t *testing.T) {
 	if en, ja := Say(false, "%s ago", "3 min"), Say(true, "%s ago", "3 分"); en != "3 min ago" || ja != "3 分前" {
 		t.Errorf("%q, %q", en, ja)
 	}
+	if got := Say(true, "Settings of %s", "エンタープライズ"); got != "エンタープライズの設定" {
+		t.Errorf("%q", got)
+	}
+	if got := Say(true, "Settings of %s", "会議室 東"); got != "会議室 東の設定" {
+		t.Errorf("%q", got)
+	}
+	if got := Say(true, "Settings of %s", "lobby"); got != "lobby の設定" {
+		t.Errorf("%q", got)
+	}
 	if got := Say(true, "a text that nobody has translated"); got != "a text that nobody has translated" {
 		t.Errorf("%q", got)
 	}
