@@ -292,3 +292,123 @@ func namedBy(t *testing.T, placer int) (*Machine, Link) {
 	}
 	return m, link
 }
+
+// fed returns a machine that has all of 1 MiB from peer 1, its root, and has found that the
+// whole is wrong.
+func fed(t *testing.T, now time.Duration) (*Machine, *wire.Claim) {
+	t.Helper()
+	holder := &wire.Claim{Rank: wire.Rank{Complete: true, Prefix: 16}.Confirm(), Size: 1 << 20, Prefix: 16, Complete: true}
+	m := newMachine(unsigned(), 1)
+	m.Step(0, Start{}, nil)
+	link := follow(t, m, 1, holder)
+	for i := range 16 {
+		m.Step(now, Stored{Link: link, Index: i}, nil)
+	}
+	m.Step(now, Verified{}, nil)
+	if !m.repair.wantsTable() {
+		t.Fatal("believes what it holds")
+	}
+	return m, holder
+}
+
+// TestNoTableOfTheRoot: a root that was asked for its table has three seconds; then it is
+// distrusted, not the one that is followed by then. So is a root whose table has mended
+// nothing.
+func TestNoTableOfTheRoot(t *testing.T) {
+	for _, answers := range []bool{false, true} {
+		now := time.Second
+		m, holder := fed(t, now)
+		link := follow(t, m, now, holder)
+		if answers {
+			m.Step(now, Compared{Link: link, Differ: []int{3}}, nil)
+			link = follow(t, m, now, holder)
+			m.Step(now, Stored{Link: link, Index: 3}, nil)
+		}
+		better := *holder
+		better.Rank.Strength |= 1
+		m.Step(now, claimed(2, &better), nil)
+		if r := m.el.Root(); r == nil || r.Peer != peer(2) {
+			t.Fatal("does not follow the other one")
+		}
+		if answers {
+			m.Step(now, Verified{}, nil)
+		} else {
+			now += 4 * time.Second
+			m.Step(now, nil, nil)
+		}
+		if first, other := m.el.Distrusted(now, addr(1).Addr()), m.el.Distrusted(now, addr(2).Addr()); !first || other ||
+			m.repair.suspects() || m.held.Count() > 0 {
+			t.Errorf("answers %v: distrusts the root that was asked %v, the present one %v; holds %d chunks", answers,
+				first, other, m.held.Count())
+		}
+	}
+}
+
+// TestWrongBytesAgain: a device that is sent wrong bytes for the third time goes to the
+// server, whatever peers send, and takes nothing of them while it downloads.
+func TestWrongBytesAgain(t *testing.T) {
+	for before := range mostFooled {
+		now := 100 * time.Millisecond
+		m, holder := fed(t, now)
+		m.repair.fooled = before
+		now += m.cfg.Tree.Forget
+		m.Step(now, nil, nil) // no table has come
+		if m.held.Count() != 0 || !m.fallback.budget.Waiting() {
+			t.Fatalf("holds %d, waits for its turn: %v", m.held.Count(), m.fallback.budget.Waiting())
+		}
+		link, at := Link(0), now
+		m.Step(now, claimed(2, holder), nil)
+		for until := now + m.cfg.Transfer.FallbackJitter; at < until && !m.origin.busy(); {
+			due, _ := m.Deadline()
+			at = max(at+1, due)
+			out := m.Step(at, nil, nil)
+			out = m.Step(at, Datagram{From: addr(2), Env: wire.Envelope{From: peer(2), TCPPort: wire.Port},
+				Msg: &wire.Place{Parent: peer(2), Depth: 1}}, out)
+			for _, a := range out {
+				if d, ok := a.(Dial); ok {
+					link = d.Link
+					m.Step(at, Opened{Link: link}, nil)
+					m.Step(at, Framed{Link: link, Frame: &wire.Welcome{From: peer(2), Size: 1 << 20}}, nil)
+					m.Step(at, Stored{Link: link, Index: m.held.Prefix()}, nil)
+				}
+			}
+		}
+		again := before == mostFooled-1
+		if link == 0 || m.origin.busy() != again {
+			t.Errorf("fooled %d times before: a peer served %v; at the server %v", before, link != 0, m.origin.busy())
+		}
+		if again && (m.held.Count() != 0 || m.following.of(link) != nil || !m.following.all[0].waits()) {
+			t.Errorf("holds %d chunks of peers, has a parent: %v, asks for one: %v", m.held.Count(),
+				m.following.of(link) != nil, !m.following.all[0].waits())
+		}
+	}
+}
+
+// TestGivesTheRootsSlotBack: a device that has one stripe again after a repair gives its
+// slot at the root back if it has none for the other stripe, and takes none meanwhile:
+// two such devices would each hold what the other one waits for.
+func TestGivesTheRootsSlotBack(t *testing.T) {
+	for _, mends := range []bool{true, false} {
+		m := newMachine(File{Size: 1 << 20, Keyed: true}, 1)
+		link := attachTo(t, m, 1<<20)
+		now, first, second := m.now, m.following.all[0], m.following.all[1]
+		m.following.trees = 2
+		second.follower.Root(now, peer(1), addr(1), addr(1), 0)
+		if mends {
+			m.repair.suspicion, m.repair.since, m.repair.until = mended, now, now+time.Minute
+		}
+		for i := 0; i < 16; i += 2 {
+			m.Step(now, Stored{Link: link, Index: i}, nil)
+		}
+		m.Step(now+1, nil, nil)
+		if left := m.following.of(link) == nil; left != mends || first.waits() != mends || second.waits() {
+			t.Errorf("mends %v: gives the slot back %v, asks for none %v, nor for the other stripe %v", mends, left,
+				first.waits(), second.waits())
+		}
+		m.Step(now+1, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1), TCPPort: wire.Port},
+			Msg: &wire.Place{Parent: peer(1), Trees: 2}}, nil)
+		if mends && first.follower.State() != follower.Asking {
+			t.Error("takes a slot that it does not need")
+		}
+	}
+}

@@ -106,7 +106,7 @@ func (f *fallback) look() {
 	f.looking = false
 	need, waited := 3*c/2, m.now-f.fed
 	f.budget.Slow(2 * need)
-	if !f.thin() || f.yielded || waited >= need || m.el.Root() == nil {
+	if !f.thin() || f.yielded || waited >= need || m.el.Root() == nil || m.repair.doubts {
 		return
 	}
 	f.yielded, f.starving = true, false
@@ -117,7 +117,7 @@ func (f *fallback) look() {
 // served records that a parent sent a chunk: the origin is not needed, unless it
 // brings more than the peers do, or there is still no server in the other tree.
 func (f *fallback) served() {
-	if f.review.holds() {
+	if f.review.holds() || f.m.repair.doubts {
 		return
 	}
 	if f.budget.Active() && !f.contest.Peer() {
@@ -212,7 +212,7 @@ func (f *fallback) another(a netip.Addr) {
 	}
 	f.met[a] = true
 	f.contest.Another(m.now)
-	if f.budget.Waiting() && f.review.state == satisfied && !m.held.complete() {
+	if f.budget.Waiting() && f.review.state == satisfied && !m.held.complete() && !m.repair.doubts {
 		f.budget.Cancel()
 		f.gained, f.wait = m.now, m.cfg.Transfer.CatchUp
 	}
@@ -368,7 +368,7 @@ func (f *fallback) settle() {
 			m.following.distrustRoot(wire.ReasonNoProgress)
 		}
 	}
-	if !m.origin.shut && !m.origin.busy() && f.budget.Ready(m.now, m.origin.NotBefore()) {
+	if f.ready() {
 		why := wire.ReasonNoProgress
 		if m.following.failures() >= m.cfg.Transfer.FailedPeers {
 			why = wire.ReasonPeersFailed
@@ -390,6 +390,17 @@ func (f *fallback) settle() {
 	}
 }
 
+// ready reports whether it is this device's turn at the origin, which it then has.
+func (f *fallback) ready() bool {
+	m := f.m
+	at, ok := f.budget.Deadline(m.origin.NotBefore())
+	if m.origin.shut || m.origin.busy() || !ok || m.now < at {
+		return false
+	}
+	m.repair.clear()
+	return f.budget.Ready(m.now, m.origin.NotBefore())
+}
+
 // entitled reports whether peers failed this device so that it may go to the
 // origin when its turn comes.
 func (f *fallback) entitled() bool {
@@ -397,7 +408,7 @@ func (f *fallback) entitled() bool {
 	if m.origin.shut || m.origin.busy() || f.budget.Waiting() || m.origin.Failing() || m.repair.suspects() {
 		return false
 	}
-	return m.following.failures() >= m.cfg.Transfer.FailedPeers && !f.servedLately() || f.starved()
+	return m.following.failures() >= m.cfg.Transfer.FailedPeers && !f.servedLately() || f.starved() || m.repair.doubts
 }
 
 // refused reports whether nothing has come under the present root for long, though
@@ -503,6 +514,9 @@ func (f *fallback) deadline() (at time.Duration, ok bool) {
 	}
 	if m.origin.Failing() {
 		return max(f.gained+m.cfg.Transfer.Fallback+1, m.origin.InterruptionEnds(m.now)), true
+	}
+	if m.repair.doubts && m.el.State() != election.Idle && !m.repair.suspects() {
+		return m.now, true
 	}
 	at, _ = f.review.deadline()
 	if m.repair.suspects() || f.review.state != satisfied {

@@ -176,7 +176,7 @@ func (f *following) placed(e Datagram, p *wire.Place) {
 	case f.trees == 0 && (p.Trees == 1 || !p.Parent.IsZero()):
 		f.trees = 1
 	}
-	if s := f.in(p.Stripe); s.stripe == p.Stripe {
+	if s := f.in(p.Stripe); s.stripe == p.Stripe && !s.idle() {
 		s.placed(e.Env.From, p)
 	}
 }

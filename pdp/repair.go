@@ -26,9 +26,13 @@ const (
 type repair struct {
 	m         *Machine
 	suspicion suspicion
-	until     time.Duration // how long a suspicion lasts at most if no chunk comes
-	told      bool          // a root said that the origin is wrong
-	again     bool          // a root has started over before
+	since     time.Duration  // when the suspicion began
+	until     time.Duration  // how long a suspicion lasts at most if no chunk comes
+	asked     netip.AddrPort // the root that was asked for its table last, none if there is no suspicion
+	told      bool           // a root said that the origin is wrong
+	again     bool           // a root has started over before
+	fooled    int            // how often peers sent wrong bytes, and nobody told which
+	doubts    bool           // they did so again and again: what they send is no service any more
 }
 
 func newRepair(m *Machine) *repair { return &repair{m: m} }
@@ -39,8 +43,11 @@ func (d *repair) suspects() bool { return d.suspicion != trusting }
 // wantsTable reports whether the root's table is waited for.
 func (d *repair) wantsTable() bool { return d.suspicion == suspect }
 
+// mends reports whether the chunks that the root's table showed as wrong come again.
+func (d *repair) mends() bool { return d.suspicion == mended }
+
 // end ends the suspicion: the suspect chunks have been dropped.
-func (d *repair) end() { d.suspicion = trusting }
+func (d *repair) end() { d.suspicion, d.asked = trusting, netip.AddrPort{} }
 
 // wholeFileWrong: every chunk is there and the digest of the whole file is
 // wrong. With a signed table only a wrong table can cause this; without one a
@@ -62,20 +69,22 @@ func (d *repair) wholeFileWrong() {
 		d.originWrong(m.held.Pure())
 		return
 	}
-	if m.root.active() || d.suspects() || !d.told && 4*len(m.held.Foreign()) <= m.held.Count() {
+	mostly := !d.told && 4*len(m.held.Foreign()) <= m.held.Count() // from the origin
+	if m.root.active() || d.suspects() || mostly {
 		// A root has nobody to ask, and a device that has asked already got a
-		// wrong answer. Where most came from the origin, the rest from there costs
-		// less than an answer of a root that may lie.
+		// wrong answer, or none. Where most came from the origin, the rest from there
+		// costs less than an answer of a root that may lie.
+		asked := d.asked
 		d.keepFromOrigin()
 		m.root.fetchNow()
 		if !m.root.active() {
-			m.following.distrustRoot(wire.ReasonDigestMismatch)
-			m.fallback.budget.Entitle(m.now)
+			d.blame(asked)
+			d.doubt()
 		}
 		return
 	}
 	d.suspicion = suspect
-	d.until = m.now + m.cfg.Tree.Forget
+	d.since, d.until = m.now, m.now+m.cfg.Tree.Forget
 	m.following.failAll(wire.ReasonDigestMismatch)
 }
 
@@ -122,12 +131,21 @@ func (d *repair) startOver() {
 }
 
 // askTable asks a new parent for its table if it is the root, as the ask for a
-// place wanted it.
+// place wanted it. A root that has the whole file answers as soon as it has read it,
+// and one that has not says so.
 func (d *repair) askTable(s *side, l Link) {
-	if d.wantsTable() && s.fromRoot() {
-		d.m.act(SendFrame{l, &wire.TableAsk{}})
+	m := d.m
+	if !d.wantsTable() || !s.fromRoot() {
+		return
 	}
+	m.act(SendFrame{l, &wire.TableAsk{}})
+	_, d.asked, _ = s.follower.Parent()
+	reads := time.Duration(m.held.Size()/slowestMedium) * time.Millisecond
+	d.until = min(d.since+m.cfg.Tree.Forget, m.now+m.cfg.Transfer.CatchUp+reads)
 }
+
+// slowestMedium is how many bytes a root reads in a millisecond at least.
+const slowestMedium = 10 << 10
 
 // settle gives up waiting for the table after a while, or when the root has
 // found that its own file is wrong: then all start over.
@@ -137,7 +155,7 @@ func (d *repair) settle() {
 		return
 	}
 	r := m.el.Root()
-	over := r != nil && !r.Claim.Complete && r.Claim.Prefix < m.held.Chunks() && r.Heard > d.until-m.cfg.Tree.Forget
+	over := r != nil && !r.Claim.Complete && r.Claim.Prefix < m.held.Chunks() && r.Heard > d.since
 	switch at, _ := d.deadline(); {
 	case m.root.active():
 		d.keepFromOrigin()
@@ -152,10 +170,51 @@ func (d *repair) settle() {
 		d.startOver() // what the origin sent may be what is wrong
 		m.fallback.budget.Entitle(m.now)
 	case m.now >= at:
+		asked := d.asked
 		d.keepFromOrigin()
-		m.following.distrustRoot(wire.ReasonDigestMismatch)
-		m.fallback.budget.Entitle(m.now)
+		d.blame(asked)
+		d.doubt()
 	}
+}
+
+// blame distrusts the root that was asked for its table, and sent none or a wrong one,
+// or the present one if none was: another may be followed by now.
+func (d *repair) blame(asked netip.AddrPort) {
+	if asked.IsValid() {
+		d.m.following.distrust(asked, wire.ReasonDigestMismatch)
+	} else {
+		d.m.following.distrustRoot(wire.ReasonDigestMismatch)
+	}
+}
+
+// doubt sends this device to the origin. The third time no chunk of a peer keeps it from
+// there any more: whoever sends wrong bytes again and again, by turns at several
+// addresses, would otherwise hold it for good.
+func (d *repair) doubt() {
+	d.m.fallback.budget.Entitle(d.m.now)
+	if d.fooled++; d.fooled >= mostFooled {
+		d.doubts = true
+		d.m.fallback.prefer()
+	}
+}
+
+// mostFooled is how often a device is sent wrong bytes before it doubts all that peers send:
+// what one liar sent may come from honest ones once more.
+const mostFooled = 3
+
+// alone reports whether this device takes nothing of peers: it downloads what they
+// sent wrong.
+func (d *repair) alone() bool { return d.doubts && d.m.fallback.budget.Active() }
+
+// clear drops what peers sent before a download that is to do without them.
+func (d *repair) clear() {
+	if !d.doubts {
+		return
+	}
+	if len(d.m.held.Foreign()) > 0 {
+		d.keepFromOrigin()
+	}
+	d.m.following.failAll(wire.ReasonDigestMismatch)
 }
 
 // deadline returns when to stop waiting for the table, or for the chunks that
@@ -190,6 +249,7 @@ func (d *repair) compared(e Compared) {
 	}
 	d.keepFromOrigin()
 	m.following.distrust(addr, wire.ReasonDigestMismatch)
+	d.fooled++
 }
 
 // keepFromOrigin drops what peers sent and keeps what this device got from the

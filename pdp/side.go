@@ -113,8 +113,20 @@ func (s *side) askDeadline() (time.Duration, bool) {
 // the first has sent its stripe, since two at once would fill its port.
 func (s *side) waits() bool {
 	f, h := s.m.following, s.m.held
-	return f.slow.leaf() && f.trees == 2 && s != f.all[0] && s.follower.State() == follower.Asking &&
-		h.PrefixOf(f.all[0].set()) < h.Chunks()
+	return s.follower.State() == follower.Asking && (s.idle() ||
+		f.slow.leaf() && f.trees == 2 && s != f.all[0] && h.PrefixOf(f.all[0].set()) < h.Chunks())
+}
+
+// idle reports whether this side is to have no parent: peers sent wrong bytes, and this
+// device downloads without them, or it has its stripe again and needs nothing.
+func (s *side) idle() bool { return s.m.repair.alone() || s.spare() }
+
+// spare reports whether this side has its stripe again after a repair, and the other one
+// has not: then the root's slot is for others, who may hold what the other one needs.
+func (s *side) spare() bool {
+	h, other := s.m.held, s.m.following.other(s)
+	return s.m.repair.mends() && other != nil && h.PrefixOf(s.set()) >= h.Chunks() &&
+		h.PrefixOf(other.set()) < h.Chunks()
 }
 
 // fail leaves the parent because it failed.
@@ -360,6 +372,10 @@ func (s *side) settle() {
 	if !m.file.Keyed && s.epoch != 0 && s.epoch != m.held.Epoch() {
 		// The parent in the other tree, or the server, has another content.
 		s.fail(wire.ReasonWrongEpoch)
+		return
+	}
+	if s.spare() && s.m.following.other(s).follower.State() == follower.Asking {
+		s.fail(wire.ReasonDone)
 		return
 	}
 	_, _, l := s.follower.Parent()

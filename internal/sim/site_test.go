@@ -255,11 +255,18 @@ func TestLiarSeedsThatFailed(t *testing.T) {
 		// A device stayed below a liar that sent a chunk a second, though others had the whole
 		// file and it followed one of them after the other.
 		458, 2999,
+		// Devices waited eight seconds for tables of liars, and blamed who was root by then.
+		4266,
 	} {
 		c := NewLiarSite(seed)
 		if r := c.Play(nil); len(r.Bad) > 0 {
 			t.Errorf("seed %d: %v\n%s", seed, r.Bad, c)
 		}
+	}
+	// Three liars sent wrong bytes by turns: there was no end. It is still too late.
+	c := NewLiarSite(1486)
+	if r := c.Play(nil); len(r.Lying.Bad) > 0 {
+		t.Errorf("seed %d: %v\n%s", c.Seed, r.Lying.Bad, c)
 	}
 }
 
