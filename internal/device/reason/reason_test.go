@@ -72,7 +72,9 @@ func TestFailures(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range ends.FindAllStringSubmatch(string(text), -1) {
-			found++
+			if found++; m[1] == "ReasonDone" {
+				continue // a parent whose place others need more is left by it
+			}
 			if r, ok := names[m[1]]; !ok || !slices.Contains(failures, reason.Of(r)) {
 				t.Errorf("%s ends a download with %s, which is no failure", name, m[1])
 			}
