@@ -204,6 +204,7 @@ func TestCSCsh20977(t *testing.T) {
 // TestMigrate: a fleet moves from SQLite to PostgreSQL, also when that is killed in
 // the middle. Meanwhile no controller starts there; in the end all is the same.
 func TestMigrate(t *testing.T) {
+	t.Parallel()
 	pg := storesuite.PostgresFor(t, foreign.Missing)
 	at, _, err := pg.NewDatabase()
 	if err != nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
+	"github.com/peerload/peerload/internal/testkit/parallel"
 	"github.com/peerload/peerload/internal/testkit/programs"
 )
 
@@ -38,6 +39,7 @@ var binaries struct {
 }
 
 func TestMain(m *testing.M) {
+	parallel.Tests(3) // so that the longest do not come one after another
 	// No test may see, or end, the sign-ins of whoever runs it.
 	config, err := os.MkdirTemp("", "peerload-config-")
 	if err == nil {

@@ -46,6 +46,7 @@ func TestFleet(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a dozen processes")
 	}
+	t.Parallel()
 	agent := program(t, "peerload")
 	o := newOffice(t)
 	o.start()
@@ -463,6 +464,7 @@ func TestClassicLoad(t *testing.T) {
 // environment: set-up, loads, provisioning, a kill, lost connections, and the
 // way to SQLite and back.
 func TestServeOnPostgres(t *testing.T) {
+	t.Parallel()
 	pg := storesuite.PostgresFor(t, foreign.Missing)
 	at, name, err := pg.NewDatabase()
 	if err != nil {

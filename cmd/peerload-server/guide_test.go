@@ -44,6 +44,7 @@ func TestAdministratorsGuide(t *testing.T) {
 // TestOperationsGuide likewise of docs/OPERATIONS.md.
 func TestOperationsGuide(t *testing.T) {
 	tiers.Long(t, "it starts the programs many times")
+	t.Parallel()
 	runGuide(t, "../../docs/OPERATIONS.md", 15, "Kyoto 1 0 0 0 1 0 bytes 0 bytes 10.1.0.0/16 Asia/Tokyo", "site 1 Kyoto",
 		"mon-fri 22:00-05:00", "Osaka: done",
 		"9.4(2) added: version 1, loads SIP41.9-4-2, SIP61.9-4-2", "load SIP61.9-4-3 (profile, release 9.4(3))",
@@ -58,6 +59,7 @@ func TestOperationsGuide(t *testing.T) {
 // TestKeysGuide likewise of docs/KEYS.md.
 func TestKeysGuide(t *testing.T) {
 	tiers.Long(t, "it runs every command of a guide")
+	t.Parallel()
 	runGuide(t, "../../docs/KEYS.md", 30, "the timestamp key is replaced", "the snapshot key is replaced",
 		"the targets key is replaced", "the root key is replaced",
 		"LOAD PROBLEM edge-1 - edge-2 -", "before/root.json: root version 8",
@@ -67,6 +69,7 @@ func TestKeysGuide(t *testing.T) {
 // TestBulkGuide likewise of docs/BULK.md.
 func TestBulkGuide(t *testing.T) {
 	tiers.Long(t, "it starts the programs many times")
+	t.Parallel()
 	runGuide(t, "../../docs/BULK.md", 30, "phones.csv: 2 rows: 2 created, 0 changed, 0 unchanged, 0 refused",
 		"phones.csv: done: 2 rows: 2 created", "A run would make 2 and change 0 devices.", ": undone: ", `profile "Brunch"; did you mean Branch?`, "status 3",
 		"mended.csv: done: 1 row: 0 created, 0 changed, 1 unchanged", "settings.peer-sharing: unset → on",
@@ -330,6 +333,7 @@ func (d *guideDevice) agent(args []string) {
 // TestReportsGuide runs the commands of docs/REPORTS.md in one shell.
 func TestReportsGuide(t *testing.T) {
 	tiers.Long(t, "it runs every command of a guide")
+	t.Parallel()
 	runGuide(t, "../../docs/REPORTS.md", 40,
 		"SEP001122334455 Kyoto SIP41.9-4-2 failed installation the installer failed (installer)",
 		"| no room on /opt", "1 device tells of a failure", "インストーラの失敗", "1 台の機器が失敗しています", "19.4 MB saved, 97 %",

@@ -360,6 +360,7 @@ func openData(t *testing.T, d dataDir) (*instance, error) {
 // error names the file.
 func TestDamagedData(t *testing.T) {
 	tiers.Long(t, "it starts the programs many times")
+	t.Parallel()
 	damageData(t, func(how string) bool { return how != unreadable })
 }
 

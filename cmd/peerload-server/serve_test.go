@@ -314,6 +314,7 @@ func TestPipes(t *testing.T) {
 // orders and file sets.
 func TestRestoreAndStart(t *testing.T) {
 	tiers.Long(t, "it starts the programs many times")
+	t.Parallel()
 	o := newOffice(t)
 	o.start()
 	if err := o.stop(syscall.SIGTERM); err != nil { // nobody works what follows
@@ -390,6 +391,7 @@ func TestBulkKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("makes thousands of devices")
 	}
+	t.Parallel()
 	const rows = 6_000
 	o := newOffice(t)
 	o.start()
@@ -480,6 +482,7 @@ func replicasOn(t *testing.T, pg *pgserver.Server, args ...string) [2]*office {
 // TestReplicas: two controllers have one certificate, one order key and the same
 // templates; what ends one of them does not end the other.
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	both := replicas(t)
 	a, b := both[0], both[1]
 	if a.at.Fingerprint != b.at.Fingerprint || a.at.Fingerprint == "" {
