@@ -129,7 +129,7 @@ func (s *side) spare() bool {
 		h.PrefixOf(other.set()) < h.Chunks()
 }
 
-// fail leaves the parent because it failed.
+// fail leaves the parent, by its fault or not as the reason says, and asks for another.
 func (s *side) fail(why wire.Reason) {
 	s.drive(func(o *follower.Output) { s.follower.Fail(s.m.now, why, o) })
 }

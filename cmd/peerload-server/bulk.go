@@ -453,7 +453,8 @@ func undoJob(conn *console.Flags, cmd *cobra.Command, c *console.Connection, a *
 	n := j.Counts.Created + j.Counts.Changed
 	say := func(japanese bool) string {
 		if japanese {
-			return fmt.Sprintf("一括変更 %s: 作成した%d台を削除し、変更した%d台を元に戻します", j.ID, j.Counts.Created, j.Counts.Changed)
+			return fmt.Sprintf("一括変更 %s: 作成した%d台を削除し、変更した%d台を元に戻します",
+				j.ID, j.Counts.Created, j.Counts.Changed)
 		}
 		return wording.Fill("bulk job %s: this removes %d {device|devices} that it has made, and takes back %d that it "+
 			"has changed", j.ID, j.Counts.Created, j.Counts.Changed)

@@ -71,7 +71,8 @@ func TestBulkGuide(t *testing.T) {
 	tiers.Long(t, "it starts the programs many times")
 	t.Parallel()
 	runGuide(t, "../../docs/BULK.md", 30, "phones.csv: 2 rows: 2 created, 0 changed, 0 unchanged, 0 refused",
-		"phones.csv: done: 2 rows: 2 created", "A run would make 2 and change 0 devices.", ": undone: ", `profile "Brunch"; did you mean Branch?`, "status 3",
+		"phones.csv: done: 2 rows: 2 created", "A run would make 2 and change 0 devices.", ": undone: ",
+		`profile "Brunch"; did you mean Branch?`, "status 3",
 		"mended.csv: done: 1 row: 0 created, 0 changed, 1 unchanged", "settings.peer-sharing: unset → on",
 		"desks.csv: done: 2 rows: 2 created", "branch model=7961", ": begins ", "undone", "phones.xlsx: 4 devices",
 		"all.csv: 4 rows: 0 created, 0 changed, 4 unchanged, 0 refused")
@@ -336,7 +337,8 @@ func TestReportsGuide(t *testing.T) {
 	t.Parallel()
 	runGuide(t, "../../docs/REPORTS.md", 40,
 		"SEP001122334455 Kyoto SIP41.9-4-2 failed installation the installer failed (installer)",
-		"| no room on /opt", "1 device tells of a failure", "インストーラの失敗", "1 台の機器が失敗しています", "19.4 MB saved, 97 %",
+		"| no room on /opt", "1 device tells of a failure", "インストーラの失敗", "1 台の機器が失敗しています",
+		"19.4 MB saved, 97 %",
 		"600 kB came over the WAN, where classic upgrades would have taken 20 MB", "the last device was done",
 		"fallback: 1 × the connection to the parent broke (parent-lost)", "19.4 MB 削減 (97 %)", "SEP001122334466 CP-7941G",
 		"peerload_webhook_messages", "chat: not delivered: status 405", "status 4", "device.failed",

@@ -359,14 +359,14 @@ func openData(t *testing.T, d dataDir) (*instance, error) {
 // the server from nothing but what the file is for; where it cannot go on, its
 // error names the file.
 func TestDamagedData(t *testing.T) {
-	tiers.Long(t, "it starts the programs many times")
+	tiers.Long(t, "it starts a controller for each damage")
 	t.Parallel()
 	damageData(t, func(how string) bool { return how != unreadable })
 }
 
 // TestUnreadableData is TestDamagedData for files that the server may not read.
 func TestUnreadableData(t *testing.T) {
-	tiers.Long(t, "it starts the programs many times")
+	tiers.Long(t, "it starts a controller for each damage")
 	if otheruser.Runs(t) {
 		damageData(t, func(how string) bool { return how == unreadable })
 	}

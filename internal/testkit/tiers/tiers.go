@@ -10,7 +10,7 @@ import "testing"
 
 // Long keeps a test out of the short run, go test -short, which has two minutes for all
 // packages: a test that takes more than a second of a processor's time, starts many
-// processes, or waits for more than some seconds. why says which, after a colon.
+// processes, or waits for some seconds. why says which of these, in a few words.
 func Long(t testing.TB, why string) {
 	t.Helper()
 	if testing.Short() {

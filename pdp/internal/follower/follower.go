@@ -200,7 +200,7 @@ func (t *Follower) clearParent() {
 	t.parent, t.parentAddr, t.link, t.path = wire.Peer{}, netip.AddrPort{}, 0, nil
 }
 
-// Fail leaves the parent because it failed, and asks for another.
+// Fail leaves the parent, by its fault or not as the reason says, and asks for another.
 func (t *Follower) Fail(now time.Duration, why wire.Reason, out *Output) {
 	if t.state != Attached && t.state != Dialing {
 		return

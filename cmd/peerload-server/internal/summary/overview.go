@@ -50,7 +50,8 @@ func overviewText(o client.Overview, silent time.Duration, japanese bool) string
 	for _, part := range []struct {
 		what, ja string
 		n        map[string]int
-	}{{"state", "状態", o.ByState}, {"model", "モデル", o.ByModel}, {"runs", "動作中", o.ByActive}, {"role", "役割", o.ByRole},
+	}{{"state", "状態", o.ByState}, {"model", "モデル", o.ByModel}, {"runs", "動作中", o.ByActive},
+		{"role", "役割", o.ByRole},
 		{"site", "サイト", o.BySite}} {
 		what := fmt.Sprintf("%-6s", part.what)
 		if japanese {

@@ -62,7 +62,8 @@ func TestOverviewText(t *testing.T) {
 	}{
 		{one, false, []string{"1 device, 1 silent for 1h, 0 not on the load assigned\nstate       1  failed\n",
 			"site        1  Kyoto\n1 message of a webhook was given up: ", "traffic: 600 kB from the server, "}},
-		{one, true, []string{"機器 1 台、", "\n状態        1  failed\nサイト      1  Kyoto\n", "メッセージ 1 件", "サーバから 600 kB"}},
+		{one, true, []string{"機器 1 台、", "\n状態        1  failed\nサイト      1  Kyoto\n", "メッセージ 1 件",
+			"サーバから 600 kB"}},
 		{many, false, []string{"2 devices, ", "\n3 messages of webhooks were given up: "}},
 		{many, true, []string{"機器 2 台、", "メッセージ 3 件"}},
 	} {
