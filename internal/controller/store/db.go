@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,6 +43,10 @@ type Dialect struct {
 	// however many they are. Without it each row is a statement, which a database in this
 	// process answers as quickly.
 	Arrays bool
+	// Anew is an argument before the others that has a statement planned each time for
+	// what its arguments hold. It goes before a list of keys: how such a one is best
+	// read depends on how large the table has become. nil: the database keeps no plans.
+	Anew any
 	// Stale says that connections of the pool may have ended unnoticed, so that a
 	// transaction that did not begin may be begun on another one.
 	Stale bool
@@ -228,7 +233,7 @@ func (t *tx) statement(query string, args []any) string {
 }
 
 func (t *tx) exec(ctx context.Context, what, query string, args ...any) (int64, error) {
-	res, err := t.ExecContext(ctx, t.statement(query, args), args...)
+	res, err := t.ExecContext(ctx, t.statement(query, args), t.planned(args)...)
 	if err != nil {
 		return 0, &sqlError{t.dialect.Name + ": " + what, err}
 	}
@@ -242,7 +247,7 @@ func (t *tx) exec(ctx context.Context, what, query string, args ...any) (int64, 
 // rows runs a query and hands each row to scan.
 func (t *tx) rows(ctx context.Context, what, query string, args []any, scan func(*sql.Rows) error) error {
 	fail := func(err error) error { return &sqlError{t.dialect.Name + ": " + what, err} }
-	rows, err := t.QueryContext(ctx, t.statement(query, args), args...)
+	rows, err := t.QueryContext(ctx, t.statement(query, args), t.planned(args)...)
 	if err != nil {
 		return fail(err)
 	}
@@ -256,6 +261,15 @@ func (t *tx) rows(ctx context.Context, what, query string, args []any, scan func
 		return fail(err)
 	}
 	return nil
+}
+
+// planned are arguments as the database takes them.
+func (t *tx) planned(args []any) []any {
+	list := func(a any) bool { _, is := a.([]string); return is }
+	if t.dialect.Anew == nil || !slices.ContainsFunc(args, list) {
+		return args
+	}
+	return append([]any{t.dialect.Anew}, args...)
 }
 
 // in opens a table.

@@ -15,6 +15,10 @@ import (
 // the 32,766 arguments that SQLite takes.
 const maxTuples = 500
 
+// maxTexts is how many bytes of texts a statement of many rows has before it ends: driver
+// and server have them several times in memory.
+const maxTexts = 256 << 10
+
 // GetAll implements domain.Table.
 func (t *table[T, F, P]) GetAll(ctx context.Context, keys []string) (map[string]T, error) {
 	all := make(map[string]T, len(keys))
@@ -149,25 +153,46 @@ func (l *log[T, F]) AppendAll(ctx context.Context, all []T) error {
 // insertRows adds rows to a table; replace writes those over that are there.
 func (t *tx) insertRows(ctx context.Context, what, table string, n int,
 	row func(i int) (key string, names []string, values []any, err error), replace bool) error {
-	var columns []string
-	rows := make([][]any, 0, n)
+	var rows [][]any
+	size := 0
 	for i := range n {
 		key, names, values, err := row(i)
 		if err != nil {
 			return err
 		}
-		columns = names
 		rows = append(rows, append([]any{key}, values...))
-	}
-	end := ""
-	if replace {
-		set := make([]string, len(columns))
-		for i, name := range columns {
-			set[i] = name + " = excluded." + name
+		if size += textsOf(values); size < maxTexts && i < n-1 {
+			continue
 		}
-		end = " ON CONFLICT (id) DO UPDATE SET " + strings.Join(set, ", ")
+		err = t.insert(ctx, what, table, append([]string{"id"}, names...), rows, over(names, replace))
+		if err != nil {
+			return err
+		}
+		rows, size = rows[:0], 0
 	}
-	return t.insert(ctx, what, table, append([]string{"id"}, columns...), rows, end)
+	return nil
+}
+
+// textsOf is how many bytes the texts of a row have.
+func textsOf(values []any) (n int) {
+	for _, v := range values {
+		if text, ok := v.(string); ok {
+			n += len(text)
+		}
+	}
+	return n
+}
+
+// over is what a statement does with rows that are there.
+func over(columns []string, replace bool) string {
+	if !replace {
+		return ""
+	}
+	set := make([]string, len(columns))
+	for i, name := range columns {
+		set[i] = name + " = excluded." + name
+	}
+	return " ON CONFLICT (id) DO UPDATE SET " + strings.Join(set, ", ")
 }
 
 // insert adds rows to a table: one statement for all with arrays, else one for each.
