@@ -61,7 +61,12 @@ var ErrNoDevice = errors.New("no device has it")
 // "-" and ".", and returns its 12 upper-case hexadecimal digits. Errors match
 // ErrNoDevice where it is an address that no device has.
 func MAC(s string) (string, error) {
-	d := strings.ToUpper(strings.NewReplacer(":", "", "-", "", ".", "").Replace(s))
+	d := strings.ToUpper(strings.Map(func(r rune) rune {
+		if r == ':' || r == '-' || r == '.' {
+			return -1
+		}
+		return r
+	}, s))
 	if len(d) != 12 || strings.Trim(d, "0123456789ABCDEF") != "" {
 		return "", fmt.Errorf("%.40q is not a MAC address of 12 hexadecimal digits", s)
 	}

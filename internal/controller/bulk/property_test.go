@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/bulk/table"
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // drawChange draws what a row may say, valid for every model of the rig's loads.
@@ -159,33 +161,33 @@ func drawTable(t *rapid.T) []byte {
 	return b.Bytes()
 }
 
-// forgetful is a store that loses a setting while devices are written.
+// forgetful is a store that loses a setting of a device while devices are written.
 type forgetful struct {
 	domain.Store
-	lose string
+	device, lose string
 }
 
 func (f forgetful) Update(ctx context.Context, fn func(domain.Tx) error) error {
-	return f.Store.Update(ctx, func(tx domain.Tx) error { return fn(forgetfulTx{tx, f.lose}) })
+	return f.Store.Update(ctx, func(tx domain.Tx) error { return fn(forgetfulTx{tx, f.device, f.lose}) })
 }
 
 type forgetfulTx struct {
 	domain.Tx
-	lose string
+	device, lose string
 }
 
 func (f forgetfulTx) Devices() domain.Table[domain.Device, domain.DeviceFilter] {
-	return forgetfulTable{f.Tx.Devices(), f.lose}
+	return forgetfulTable{f.Tx.Devices(), f.device, f.lose}
 }
 
 type forgetfulTable struct {
 	domain.Table[domain.Device, domain.DeviceFilter]
-	lose string
+	device, lose string
 }
 
 func (f forgetfulTable) PutAll(ctx context.Context, all []domain.Device) error {
 	for i := range all {
-		if all[i].Name == phone2 {
+		if all[i].Name == f.device {
 			delete(all[i].Settings, f.lose)
 		}
 	}
@@ -197,7 +199,7 @@ func (f forgetfulTable) PutAll(ctx context.Context, all []domain.Device) error {
 func TestReadBack(t *testing.T) {
 	for _, skip := range []bool{false, true} {
 		r := newRig(t)
-		r.Service = r.service(forgetful{r.store, policy.PeerSharing})
+		r.Service = r.service(forgetful{r.store, phone2, policy.PeerSharing})
 		q := csv(table3)
 		q.SkipBad = skip
 		j := r.run(q)
@@ -208,6 +210,38 @@ func TestReadBack(t *testing.T) {
 		if !strings.Contains(j.Problem, "line 3: written and read back") ||
 			!strings.Contains(j.Problem, policy.PeerSharing) {
 			t.Errorf("skip %v: it says %q", skip, j.Problem)
+		}
+	}
+}
+
+// TestReadBackTogether: whichever of two processes writes which step of a job, each step
+// is read back.
+func TestReadBackTogether(t *testing.T) {
+	tiers.Long(t, "it writes 2,001 rows eight times")
+	lines := []string{"device,model,peer-sharing"}
+	for i := range 2001 {
+		lines = append(lines, fmt.Sprintf("SEP%012X,7961,on", i+2))
+	}
+	for seed := range uint64(8) {
+		r := newRig(t)
+		chance := rand.New(rand.NewPCG(seed, 0))
+		row := chance.IntN(len(lines)-1) + 1
+		wrong := strings.Split(lines[row], ",")[0]
+		var two []*bulk.Service
+		for range 2 {
+			two = append(two, r.service(forgetful{r.store, wrong, policy.PeerSharing}))
+		}
+		j, err := two[0].Create(r.ctx, r.admin, csv(lines...))
+		r.ok(err)
+		for more := true; more; {
+			more, err = two[chance.IntN(2)].Step(r.ctx, j.ID)
+			r.ok(err)
+		}
+		j, err = r.Job(r.ctx, r.admin, j.ID)
+		r.ok(err)
+		if want := fmt.Sprintf("line %d: written and read back", row+1); !strings.Contains(j.Problem, want) ||
+			j.State != domain.JobRefused || len(r.devices()) != 0 {
+			t.Errorf("seed %d: %+v, %d devices; want %q", seed, j, len(r.devices()), want)
 		}
 	}
 }

@@ -84,22 +84,18 @@ func (s *Service) goOn(ctx context.Context, j domain.Job) (more bool, err error)
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		if j.Verified == j.Next {
-			return
-		}
-		lost = s.view(ctx, func(tx domain.Tx) (err error) {
-			wrong, err = readBack(ctx, tx, j)
-			return err
-		})
+		wrong, lost = s.readAround(ctx, j)
 	}()
-	more, err = s.change(ctx, j.ID, domain.JobRunning, func(ctx context.Context, tx domain.Tx, now *domain.Job) error {
+	var written *domain.JobStep
+	more, err = s.change(ctx, j.ID, domain.JobRunning, func(ctx context.Context, tx domain.Tx,
+		now *domain.Job) (err error) {
 		if now.Next != j.Next {
 			return nil // another process was faster
 		}
 		now.Verified = now.Next
 		if now.Next == now.Steps {
 			now.State = domain.JobDone
-		} else if err := s.write(ctx, tx, now); err != nil {
+		} else if written, err = s.write(ctx, tx, now); err != nil {
 			return err
 		}
 		if <-read; len(wrong) > 0 {
@@ -107,15 +103,44 @@ func (s *Service) goOn(ctx context.Context, j domain.Job) (more bool, err error)
 		}
 		return lost
 	})
-	if <-read; !errors.Is(err, errWrong) {
-		return more, err
+	<-read
+	switch {
+	case err == nil && written != nil:
+		s.written.keep(*written)
+	case errors.Is(err, errWrong):
+		return s.change(ctx, j.ID, domain.JobRunning, func(ctx context.Context, tx domain.Tx, now *domain.Job) error {
+			if now.Next != j.Next {
+				return nil
+			}
+			return s.found(ctx, tx, now, wrong)
+		})
 	}
-	return s.change(ctx, j.ID, domain.JobRunning, func(ctx context.Context, tx domain.Tx, now *domain.Job) error {
-		if now.Next != j.Next {
+	return more, err
+}
+
+// readAround reads back what was written before the next step of a job, and says what is
+// wrong. Then it reads the step after the next one.
+func (s *Service) readAround(ctx context.Context, j domain.Job) (wrong map[int]string, err error) {
+	err = s.view(ctx, func(tx domain.Tx) error {
+		if j.Verified < j.Next {
+			step, err := s.written.take(ctx, tx, j.ID, j.Next-1)
+			if err == nil {
+				wrong, err = readBack(ctx, tx, step)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if j.Next+1 >= j.Steps {
 			return nil
 		}
-		return s.found(ctx, tx, now, wrong)
+		step, err := s.coming.take(ctx, tx, j.ID, j.Next+1)
+		if err == nil {
+			s.coming.keep(step)
+		}
+		return err
 	})
+	return wrong, err
 }
 
 // change changes a job that is still in a state, in one transaction with what fn
@@ -217,32 +242,33 @@ func forget(rows []domain.JobRow) (bad bool) {
 	return bad
 }
 
-// write writes the rows of the next step.
-func (s *Service) write(ctx context.Context, tx domain.Tx, j *domain.Job) error {
+// write writes the rows of the next step, which it returns as it is written; nil: the job
+// was given up instead.
+func (s *Service) write(ctx context.Context, tx domain.Tx, j *domain.Job) (*domain.JobStep, error) {
 	batch, err := s.cfg.Controller.ResumeBatch(ctx, tx, j.By)
 	if err != nil {
 		if own(err) {
 			giveUp(j, problem(err))
-			return nil
+			return nil, nil
 		}
-		return err
+		return nil, err
 	}
-	step, err := tx.JobSteps().Get(ctx, domain.JobStepKey(j.ID, j.Next))
+	step, err := s.coming.take(ctx, tx, j.ID, j.Next)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	judged, of, err := verdicts(ctx, batch, step.Rows, j.JobOptions)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, r := range step.Rows {
 		if r.Outcome == domain.RowRefused && !j.SkipBad { // since it was checked
 			giveUp(j, fmt.Sprintf("line %d: %s", r.Line, r.Problem))
-			return nil
+			return nil, nil
 		}
 	}
 	if err := batch.Write(ctx, j.ID, judged); err != nil {
-		return err
+		return nil, err
 	}
 	for n, i := range of {
 		step.Rows[i].Version = judged[n].Device.Version
@@ -251,7 +277,7 @@ func (s *Service) write(ctx context.Context, tx domain.Tx, j *domain.Job) error 
 		j.Counts.Add("", r.Outcome)
 	}
 	j.Next++
-	return tx.JobSteps().Put(ctx, &step)
+	return &step, tx.JobSteps().Put(ctx, &step)
 }
 
 // giveUp ends a job that cannot go on: what it has written is taken back, or stays
@@ -268,14 +294,10 @@ func giveUp(j *domain.Job, why string) {
 	}
 }
 
-// readBack compares what the latest step has written with what it was asked for
+// readBack compares what a step has written with what it was asked for
 // (CSCsh98792), and returns what is wrong, by the row. What somebody else has
 // changed since is his.
-func readBack(ctx context.Context, tx domain.Tx, j domain.Job) (map[int]string, error) {
-	step, err := tx.JobSteps().Get(ctx, domain.JobStepKey(j.ID, j.Next-1))
-	if err != nil {
-		return nil, err
-	}
+func readBack(ctx context.Context, tx domain.Tx, step domain.JobStep) (map[int]string, error) {
 	var names []string
 	for _, r := range step.Rows {
 		if r.Version > 0 {

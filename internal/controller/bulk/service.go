@@ -48,6 +48,9 @@ func (c Config) Validate() error {
 type Service struct {
 	cfg  Config
 	wake chan struct{}
+	// written are steps that were written and are read back next, coming those that are
+	// written after the next one.
+	written, coming nearSteps
 }
 
 // New returns a service.
@@ -64,7 +67,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{cfg, make(chan struct{}, 1)}, nil
+	return &Service{cfg: cfg, wake: make(chan struct{}, 1)}, nil
 }
 
 // itself is who keeps jobs. What they do to devices, their makers do, in a batch.
