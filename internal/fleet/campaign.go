@@ -53,6 +53,7 @@ type fleet struct {
 
 // campaign runs the phases.
 func campaign(ctx context.Context, o options, out io.Writer) (err error) {
+	services.Heap(os.Getenv)
 	at := o.database
 	if at == "" {
 		pg, err := pgserver.StartWith(pgserver.Settings{Fsync: o.fsync})

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package services
+
+// machineMemory is how many bytes of memory the machine has; 0 for unknown.
+func machineMemory() uint64 { return 0 }
