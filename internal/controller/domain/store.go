@@ -182,7 +182,7 @@ const MaxTotal = 250_000
 
 // MaxFound bounds what is counted of things that are found by a part of their texts:
 // no index has these counts. It says that there are that many at least.
-const MaxFound = 2000
+const MaxFound = 1000
 
 // None filters nothing.
 type None struct{}

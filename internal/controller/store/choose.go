@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/peerload/peerload/internal/controller/domain"
 )
 
 // many is how many rows are better found by going through a table in the order of its
@@ -49,6 +51,58 @@ func (t *tx) choose(ctx context.Context, table string, conds []condition) ([]con
 		}
 	}
 	return conds, nil
+}
+
+// few is how many keys are read and sorted here for what has a text.
+const few = 1500
+
+// near is how many rows a list goes through in the order of its keys for a page of what
+// has a text, before it has the index find all that have it.
+const near = 20_000
+
+// listByText reads a page of what has a text, where the database's index of texts gives
+// what it finds in no order: to sort thousands of devices for a page of a hundred takes a
+// large fleet longer than all else. It asks for the keys of a few first, which are then
+// all counted. ok is false where that is no help, and total is what was counted by then.
+func (t *tx) listByText(ctx context.Context, table string, conds []condition, w way, p domain.Page,
+	read func(query string, args []any) (n int, err error)) (total int, ok bool, err error) {
+	with := func(c condition) bool { return c.text != "" && utf8.RuneCountInString(c.text) >= 3 }
+	if !t.dialect.Counts || t.dialect.Texts[table] == "" || !slices.ContainsFunc(conds, with) {
+		return 0, false, nil
+	}
+	where, args := clause(conds)
+	var keys []string
+	query := fmt.Sprintf("SELECT id FROM %s%s LIMIT %d", table, where, few+1)
+	err = t.rows(ctx, "find by "+t.dialect.Texts[table], query, args, func(r *sql.Rows) error {
+		var key string
+		err := r.Scan(&key)
+		keys = append(keys, key)
+		return err
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	total = min(len(keys), domain.MaxFound)
+	if len(keys) <= few {
+		slices.Sort(keys)
+		at, same := slices.BinarySearch(keys, p.After)
+		if same {
+			at++
+		}
+		in, args := t.oneOf("id", keys[at:min(at+p.Size()+1, len(keys))])
+		_, err = read("SELECT "+w.columns+" FROM "+table+" WHERE "+in+" ORDER BY id", args)
+		return total, true, err
+	}
+	from, rest := "", []any(nil)
+	if p.After != "" {
+		if !storable(p.After) {
+			return 0, false, nil
+		}
+		from, rest = " WHERE "+w.after, []any{p.After}
+	}
+	n, err := read(fmt.Sprintf("SELECT %s FROM (SELECT * FROM %s%s ORDER BY %s LIMIT %d) AS near%s ORDER BY %s LIMIT %d",
+		w.columns, table, from, w.order, near, where, w.order, p.Size()+1), append(rest, args...))
+	return total, n > p.Size(), err
 }
 
 // byText is the condition that finds what an index of texts has, if that is little.

@@ -34,8 +34,9 @@ type Dialect struct {
 	Away func(error) bool
 	// Counts says that the database estimates how much matches, and reads accordingly.
 	Counts bool
-	// Texts are indices of the texts of tables that the database asks only where it is
-	// told to, by the names of the tables. nil: there are none.
+	// Texts are indices of the texts of tables that are to be asked first, by the names of
+	// the tables: the database does it too seldom, or has to sort what it finds. nil: there
+	// are none.
 	Texts map[string]string
 	// Revisions says that the table peerload_revisions counts changes of other tables.
 	Revisions bool

@@ -184,10 +184,18 @@ func list[T, F any](ctx context.Context, t *tx, of schema[T, F], w way, f F, p d
 		}
 		where, args = clause(append(slices.Clip(conds), from))
 	}
-	items = []T{}
+	read := func(query string, args []any) (int, error) {
+		items = []T{}
+		err := t.rows(ctx, "list "+of.name, query, args, scan(&items))
+		return len(items), err
+	}
+	total, ok, err := t.listByText(ctx, of.name, conds, w, p, read)
+	if ok || err != nil {
+		return items, total, err
+	}
 	query := fmt.Sprintf("SELECT %s FROM %s%s ORDER BY %s LIMIT %d", w.columns, of.name, where, w.order, p.Size()+1)
-	if err = t.rows(ctx, "list "+of.name, query, args, scan(&items)); err != nil || p.Uncounted {
-		return items, 0, err
+	if _, err = read(query, args); err != nil || p.Uncounted || total > 0 {
+		return items, total, err
 	}
 	if p.After == "" && len(items) <= p.Size() {
 		return items, len(items), nil

@@ -2,10 +2,12 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/store"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestGrows: a connection that has read devices by their keys while there were none does
@@ -72,5 +74,62 @@ func TestGrows(t *testing.T) {
 	}
 	if scanned := read(steps - 1); scanned > 0 {
 		t.Errorf("%d rows were gone through for %d keys", scanned, asked)
+	}
+}
+
+// TestPagesByText: whether few or many devices have a text, early or late in the order of
+// their names, its pages have each of them once.
+func TestPagesByText(t *testing.T) {
+	tiers.Long(t, "it makes 25,000 devices")
+	s := openAt(t, shared.NewDatabase(t))
+	defer s.Close()
+	texts := []struct {
+		text     string
+		from, to int // numbers of devices that have it
+	}{{"late", 22_000, 25_000}, {"early", 0, 2500}, {"few", 24_000, 24_450}, {"some", 23_000, 24_500}, {"most", 100, 102}}
+	var all []domain.Device
+	for n := range 25_000 {
+		d := domain.Device{Name: fmt.Sprintf("SEP%012X", n), Model: []string{"CP-7961G", "CP-7941G"}[n%2]}
+		for _, is := range texts {
+			if is.from <= n && n < is.to {
+				d.Description += is.text + " "
+			}
+		}
+		all = append(all, d)
+	}
+	if err := s.Update(t.Context(), func(tx domain.Tx) error { return tx.Devices().PutAll(t.Context(), all) }); err != nil {
+		t.Fatal(err)
+	}
+	for _, is := range texts {
+		for _, model := range []string{"", "CP-7941G"} {
+			var got, want []string
+			for _, d := range all[is.from:is.to] {
+				if model == "" || d.Model == model {
+					want = append(want, d.Name)
+				}
+			}
+			for p := (domain.Page{Limit: 500}); ; {
+				var l domain.List[domain.Device]
+				err := s.View(t.Context(), func(tx domain.Tx) (err error) {
+					l, err = tx.Devices().List(t.Context(), domain.DeviceFilter{Text: is.text, Model: model}, p)
+					return err
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if l.Total != min(len(want), domain.MaxFound) {
+					t.Errorf("%s of %q after %q: %d are counted of %d", is.text, model, p.After, l.Total, len(want))
+				}
+				for _, d := range l.Items {
+					got = append(got, d.Name)
+				}
+				if p.After = l.Next; p.After == "" {
+					break
+				}
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s of %q: %d devices, want %d", is.text, model, len(got), len(want))
+			}
+		}
 	}
 }

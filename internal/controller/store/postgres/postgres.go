@@ -209,7 +209,8 @@ func locked(ctx context.Context, db *sql.DB, fn func() error) error {
 func dialect() store.Dialect {
 	return store.Dialect{Name: "postgres", Dollar: true, Lock: updateLock, Counts: true,
 		ReadOnly: &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, Full: full, Away: away, Stale: true,
-		Revisions: true, Arrays: true, Anew: pgx.QueryExecModeCacheDescribe}
+		Revisions: true, Arrays: true, Anew: pgx.QueryExecModeCacheDescribe,
+		Texts: map[string]string{"devices": "devices_text"}}
 }
 
 // away reports whether the server is not there, or not for us: it restarts or
