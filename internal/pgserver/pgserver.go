@@ -44,6 +44,13 @@ func (s *Server) NewDatabase() (at, name string, err error) {
 	return s.URL(name), name, s.sql("CREATE DATABASE " + name)
 }
 
+// Copy makes a copy of a database that nobody is connected to, and returns its URL.
+func (s *Server) Copy(of string) (at string, err error) {
+	s.names++
+	name := fmt.Sprintf("t%d", s.names)
+	return s.URL(name), s.sql("CREATE DATABASE " + name + " TEMPLATE " + of)
+}
+
 // URL returns where a database is.
 func (s *Server) URL(database string) string {
 	u := url.URL{Scheme: "postgres", Path: "/" + database,

@@ -100,7 +100,7 @@ var databases = map[string]func(t *testing.T) domain.Store{
 		return s
 	},
 	"postgres": func(t *testing.T) domain.Store {
-		s, err := postgres.Open(t.Context(), postgres.Config{URL: shared.NewDatabase(t)})
+		s, err := postgres.Open(t.Context(), postgres.Config{URL: shared.Migrated(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +109,15 @@ var databases = map[string]func(t *testing.T) domain.Store{
 }
 
 // shared is the PostgreSQL of these tests.
-var shared = storesuite.Shared{Missing: foreign.Missing}
+var shared = storesuite.Shared{Missing: foreign.Missing, Migrate: migrateTo}
+
+func migrateTo(ctx context.Context, url string) error {
+	s, err := postgres.Open(ctx, postgres.Config{URL: url})
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
 
 func TestMain(m *testing.M) { shared.Main(m) }
 

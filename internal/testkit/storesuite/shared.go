@@ -1,6 +1,7 @@
 package storesuite
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -51,10 +52,15 @@ func started(tb testing.TB, missing Missing, err error) {
 // It is made when the first of them asks.
 type Shared struct {
 	Missing Missing
+	// Migrate brings an empty database to the newest version, for Migrated.
+	Migrate func(ctx context.Context, url string) error
 
 	once   sync.Once
 	server *pgserver.Server
 	err    error
+
+	migrating sync.Once
+	migrated  string // the name of a database that is copied
 }
 
 // Main runs the tests, stops the server, and ends the program: it is what TestMain
@@ -83,6 +89,28 @@ func (s *Shared) Server(tb testing.TB) *pgserver.Server {
 func (s *Shared) NewDatabase(tb testing.TB) string {
 	tb.Helper()
 	at, _, err := s.Server(tb).NewDatabase()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return at
+}
+
+// Migrated makes a database of the newest version, and returns its URL. The migrations run
+// once: every database is a copy of what they made.
+func (s *Shared) Migrated(tb testing.TB) string {
+	tb.Helper()
+	server := s.Server(tb)
+	s.migrating.Do(func() {
+		at, name, err := server.NewDatabase()
+		if err == nil {
+			err = s.Migrate(tb.Context(), at)
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+		s.migrated = name
+	})
+	at, err := server.Copy(s.migrated)
 	if err != nil {
 		tb.Fatal(err)
 	}

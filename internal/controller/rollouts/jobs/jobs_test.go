@@ -19,7 +19,15 @@ import (
 )
 
 // shared is the PostgreSQL of these tests.
-var shared = storesuite.Shared{Missing: foreign.Missing}
+var shared = storesuite.Shared{Missing: foreign.Missing, Migrate: migrateTo}
+
+func migrateTo(ctx context.Context, url string) error {
+	s, err := postgres.Open(ctx, postgres.Config{URL: url})
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
 
 func TestMain(m *testing.M) { shared.Main(m) }
 
@@ -30,7 +38,7 @@ var databases = map[string]func(t *testing.T) func() (domain.Store, error){
 		return func() (domain.Store, error) { return freshdb.Open(t.Context(), path) }
 	},
 	"postgres": func(t *testing.T) func() (domain.Store, error) {
-		at := shared.NewDatabase(t)
+		at := shared.Migrated(t)
 		return func() (domain.Store, error) { return postgres.Open(t.Context(), postgres.Config{URL: at}) }
 	},
 }

@@ -14,7 +14,7 @@ import (
 // not go through the whole table for each such read when there are many. PostgreSQL keeps
 // the plan of a prepared statement until it has analyzed the table, a minute later at best.
 func TestGrows(t *testing.T) {
-	s, err := Open(t.Context(), Config{URL: shared.NewDatabase(t), Connections: 2})
+	s, err := Open(t.Context(), Config{URL: shared.Migrated(t), Connections: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestGrows(t *testing.T) {
 // their names, its pages have each of them once.
 func TestPagesByText(t *testing.T) {
 	tiers.Long(t, "it makes 25,000 devices")
-	s := openAt(t, shared.NewDatabase(t))
+	s := openAt(t, shared.Migrated(t))
 	defer s.Close()
 	texts := []struct {
 		text     string

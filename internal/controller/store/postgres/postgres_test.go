@@ -40,10 +40,10 @@ func TestConformance(t *testing.T) {
 		return s
 	}
 	storesuite.Run(t, func(t *testing.T) (domain.Store, func(*testing.T) domain.Store) {
-		url := shared.NewDatabase(t)
+		url := shared.Migrated(t)
 		return open(t, url), func(t *testing.T) domain.Store { return open(t, url) }
 	})
-	s := open(t, shared.NewDatabase(t))
+	s := open(t, shared.Migrated(t))
 	defer s.Close()
 	storesuite.List(t, s)
 	s.Trace = nil
@@ -56,7 +56,7 @@ func TestConformance(t *testing.T) {
 // TestKeepers: rollouts run on the store.
 func TestKeepers(t *testing.T) {
 	tiers.Long(t, "it makes many databases, or waits")
-	keepersuite.Run(t, func(t *testing.T) keepersuite.Kept { return storesuite.Keep(t, openAt(t, shared.NewDatabase(t))) })
+	keepersuite.Run(t, func(t *testing.T) keepersuite.Kept { return storesuite.Keep(t, openAt(t, shared.Migrated(t))) })
 }
 
 func TestMigrations(t *testing.T) {
@@ -114,7 +114,7 @@ func TestControllersStartTogether(t *testing.T) {
 // TestConnectionLost: an update whose connection ends is an error and leaves
 // nothing, and the next one connects anew.
 func TestConnectionLost(t *testing.T) {
-	s := openAt(t, shared.NewDatabase(t))
+	s := openAt(t, shared.Migrated(t))
 	defer s.Close()
 	var name string
 	if err := s.Reads.QueryRow("SELECT current_database()").Scan(&name); err != nil {
@@ -139,7 +139,7 @@ func TestConnectionLost(t *testing.T) {
 // TestMoveBetweenDatabases: an export of one kind of store is an import of the
 // other, and comes back as it was.
 func TestMoveBetweenDatabases(t *testing.T) {
-	pg := openAt(t, shared.NewDatabase(t))
+	pg := openAt(t, shared.Migrated(t))
 	defer pg.Close()
 	lite, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "a.db")})
 	if err != nil {

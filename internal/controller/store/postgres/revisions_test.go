@@ -15,7 +15,7 @@ import (
 // two controllers of one database.
 func two(t *testing.T) (all [2]*domain.Controller, stores [2]*Store) {
 	t.Helper()
-	at := shared.NewDatabase(t)
+	at := shared.Migrated(t)
 	for i := range all {
 		s := openAt(t, at)
 		t.Cleanup(func() { s.Close() })
@@ -150,7 +150,7 @@ func TestSettledRevision(t *testing.T) {
 // TestRevisions: the database counts whatever changes a table, and says nothing of tables
 // that it does not count.
 func TestRevisions(t *testing.T) {
-	s := openAt(t, shared.NewDatabase(t))
+	s := openAt(t, shared.Migrated(t))
 	defer s.Close()
 	ctx := t.Context()
 	revision := func(tables ...string) (n int64, ok bool) {

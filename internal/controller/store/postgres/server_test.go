@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"testing"
 
 	"github.com/peerload/peerload/internal/testkit/foreign"
@@ -8,6 +9,14 @@ import (
 )
 
 // shared is the PostgreSQL of these tests.
-var shared = storesuite.Shared{Missing: foreign.Missing}
+var shared = storesuite.Shared{Missing: foreign.Missing, Migrate: migrateTo}
+
+func migrateTo(ctx context.Context, url string) error {
+	s, err := Open(ctx, Config{URL: url})
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
 
 func TestMain(m *testing.M) { shared.Main(m) }

@@ -11,7 +11,7 @@ import (
 // TestConnectionsStay: while many ask, no connection ends for having nothing to do at
 // this moment: the server would start a process for each of the next ones.
 func TestConnectionsStay(t *testing.T) {
-	s := openAt(t, shared.NewDatabase(t))
+	s := openAt(t, shared.Migrated(t))
 	defer s.Close()
 	var wg sync.WaitGroup
 	for range 64 {
@@ -48,7 +48,7 @@ func with(t *testing.T, database, name, value string) string {
 // TestOpenWhileWritten: a replica or command opens the database while another one
 // writes devices for long. Where the index of texts is missing, a later start makes it.
 func TestOpenWhileWritten(t *testing.T) {
-	at := shared.NewDatabase(t)
+	at := shared.Migrated(t)
 	s := openAt(t, at)
 	defer s.Close()
 	for _, indexed := range []bool{true, false} {
@@ -79,7 +79,7 @@ func TestOpenWhileWritten(t *testing.T) {
 // TestAlive: the server is told to look whether a controller that holds locks is there
 // still, unless the URL says otherwise.
 func TestAlive(t *testing.T) {
-	at := shared.NewDatabase(t)
+	at := shared.Migrated(t)
 	for database, want := range map[string]string{at: "15", with(t, at, "tcp_keepalives_idle", "77"): "77"} {
 		s := openAt(t, database)
 		var got string // reset_val, as a socket of the host has none in use
