@@ -59,6 +59,7 @@ var harmlessReaders = map[string]string{
 	"internal/controller/console.Moment":                   "its own command line",
 	"internal/controller/oidc.loopback":                    "its own command line",
 	"internal/controller/syslog.ParseTarget":               "its own command line",
+	"(*internal/testkit/browser.Browser).Frames":           "what a browser of the tests says",
 	"internal/testkit/issuer.meddled":                      "what an issuer of the tests sends",
 	"internal/testkit/storesuite.PostgresPlan":             "what a server of the tests says of its plans",
 	"(*internal/testkit/storesuite.Kept).Jobs":             "what it has written",

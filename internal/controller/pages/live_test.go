@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 
@@ -254,7 +255,8 @@ func TestLiveReconnects(t *testing.T) {
 }
 
 // TestLiveThousand prints what a frame costs the script while a thousand devices get on;
-// at most 8 ms are wanted.
+// at most 8 ms are wanted. What can be counted is bounded: a tree whose devices keep their
+// parents is laid out once, and a picture is a few strokes.
 func TestLiveThousand(t *testing.T) {
 	heavy(t)
 	s := newRig(t)
@@ -263,21 +265,36 @@ func TestLiveThousand(t *testing.T) {
 	b.Cookie(s.url, "peerload_session", s.session("viewer"))
 	b.Width(1280)
 	u.tell(1)
-	b.Go(s.url + "/sites/Tokyo/live")
-	for percent := 5; percent <= 95; percent += 10 {
-		u.tell(percent)
-		waitFor(b, fmt.Sprintf(`document.querySelector("#live-rows").textContent.includes("%d %%")`, percent))
+	clock, processor := b.Frames(func() {
+		b.Go(s.url + "/sites/Tokyo/live")
+		for percent := 5; percent <= 95; percent += 10 {
+			u.tell(percent)
+			waitFor(b, fmt.Sprintf(`document.querySelector("#live-rows").textContent.includes("%d %%")`, percent))
+		}
+	})
+	// It says what it did when there is nothing left to do.
+	waitFor(b, `document.querySelector("#live-canvas").dataset.strokes > 0`)
+	said := func(what string) string {
+		return browser.Run(b, chromedp.Evaluate[string](`document.querySelector("#live-canvas").dataset.`+what))
 	}
-	costs := browser.Run(b, chromedp.Evaluate[string](`document.querySelector("#live-canvas").dataset.costs`))
-	frames := browser.Run(b, chromedp.Evaluate[string](`document.querySelector("#live-canvas").dataset.frames`))
-	if n, err := strconv.Atoi(frames); err != nil || n < 20 {
-		t.Errorf("only %s frames", frames)
+	if len(clock) < 20 {
+		t.Fatalf("only %d frames", len(clock))
 	}
-	longest := browser.Run(b, chromedp.Evaluate[string](`document.querySelector("#live-canvas").dataset.longest`))
-	t.Logf("1,000 devices, %s frames: in half of them, in 95 of 100 and at most, the script took %s ms; 8 are wanted",
-		frames, costs)
-	t.Logf("the longest of each kind, in ms: %s", longest)
+	if n := said("layouts"); n != "1" {
+		t.Errorf("the tree was laid out %s times", n)
+	}
+	if n, err := strconv.Atoi(said("strokes")); err != nil || n > 100 {
+		t.Errorf("a picture is %d strokes", n)
+	}
+	for what, took := range map[string][]time.Duration{"by the clock": clock, "of a processor's time": processor} {
+		n := len(took)
+		t.Logf("1,000 devices, %d frames: in half of them, in 95 of 100 and at most, the script took %.2f, %.2f, %.2f ms %s;"+
+			" 8 are wanted", n, ms(took[n/2]), ms(took[n*95/100]), ms(took[n-1]), what)
+	}
+	t.Logf("the longest of each kind, in ms by the clock: %s", said("longest"))
 	if shots := os.Getenv("PEERLOAD_SHOTS"); shots != "" {
 		b.Shot(filepath.Join(shots, "live thousand.png"))
 	}
 }
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

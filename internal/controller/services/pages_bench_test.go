@@ -19,7 +19,7 @@ import (
 )
 
 // needs are the paths of what a page has its browser fetch.
-var needs = regexp.MustCompile(`(?:href|src)="(/assets/[^"]+)"`)
+var needs = regexp.MustCompile(`"(/assets/[^"]+)"`)
 
 // BenchmarkFirstPage loads pages over HTTP as a browser does that has kept nothing: the
 // page, then all that it needs. It prints how long that takes and how much it is.

@@ -1,5 +1,6 @@
 // Draws the upgrades of a site as they go on: one stream, a tree on a canvas, and the
-// same in a table. What frames cost is kept in the canvas's data-costs, in ms.
+// same in a table. What frames cost is kept in the canvas's data-costs, in ms; how often
+// the tree was laid out in data-layouts, and how many strokes a picture has in data-strokes.
 "use strict";
 (() => {
   const at = (id) => document.getElementById("live-" + id);
@@ -15,34 +16,42 @@
   };
   const rowsOfPage = 50, easeTime = 400;
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
+  // Whatever is done for many devices is a generator: at each yield, after so many of them,
+  // a frame may end, and at "yield true" it does.
+  const some = 50;
 
   // A site, as a stream tells of it.
   class Site {
-    constructor() { this.devices = new Map(); }
+    constructor() { this.devices = new Map(); this.sorted = null; }
     // keeps, if it is not 0, is when what is shown was told: it stays, unless something
     // later is told.
-    apply(p, snapshot, keeps) {
+    *apply(p, snapshot, keeps) {
       const before = this.devices;
-      if (snapshot) this.devices = new Map(keeps ? before : []);
+      let i = 0;
+      if (snapshot) { this.devices = new Map(keeps ? before : []); this.sorted = null; }
       for (const d of p.devices) {
+        if (++i % some === 0) yield;
         if (keeps && Date.parse(d.old ?? "") <= keeps && before.has(d.device)) continue;
-        if (d.gone) { this.devices.delete(d.device); continue; }
-        const old = this.devices.get(d.device);
-        const files = old && old.load === (d.load ?? "") && !d.fresh ? old.files : new Map();
-        for (const f of d.files ?? []) files.set(f.file, f);
-        this.devices.set(d.device, { name: d.device, address: d.address ?? "", load: d.load ?? "", state: d.state ?? "",
-          reason: d.reason ?? "", files });
+        if (d.gone) { this.devices.delete(d.device); this.sorted = null; continue; }
+        let known = this.devices.get(d.device);
+        if (!known) {
+          this.devices.set(d.device, known = { name: d.device, load: null, files: null });
+          this.sorted = null;
+        }
+        if (known.load !== (d.load ?? "") || d.fresh) known.files = new Map();
+        known.address = d.address ?? ""; known.load = d.load ?? ""; known.state = d.state ?? ""; known.reason = d.reason ?? "";
+        for (const f of d.files ?? []) known.files.set(f.file, f);
       }
     }
-    copy() {
-      const c = new Site();
-      for (const [name, d] of this.devices) c.devices.set(name, { ...d, files: new Map(d.files) });
-      return c;
+    // byName are all devices, by name.
+    byName() {
+      return this.sorted ??= [...this.devices.values()].sort((a, b) => a.name < b.name ? -1 : 1);
     }
   }
 
   const now = new Site();
   let shown = now;            // or a site of the past
+  let past = false;           // somebody looks at the past
   let replay = null, chosen = "", picked = false, first = 0, dirty = true, moved = true;
   const bytes = (n) => {
     for (const [unit, of] of [["TB", 1e12], ["GB", 1e9], ["MB", 1e6], ["kB", 1e3]]) {
@@ -55,70 +64,77 @@
   const failed = (d, f) => f?.end === "failed" || d.state === "failed" || d.state === "rolled-back";
   const why = (code) => code ? say("why " + code) : "";
   // That nobody answered a root is true of its election: it is judged by who follows now.
-  let followed = new Set();
+  const followed = new Set();
   const whyOf = (d, f) => f?.role === "root" && f.reason === "alone" && followed.has(d.address) ? words.followed : why(f?.reason);
 
-  // The tree of the chosen file: nodes with their places, and lines.
-  // Three steps, each in frames of its own: who is below whom, where each stands, what
-  // is drawn from where to where. The latter two only if somebody has another parent.
-  // A yield is where a frame may end, as with all that is done for many devices.
-  const some = 100;
-  let tree = { nodes: [], lines: [], widest: 1 }, places = new Map(), eased = 0, by = new Map(), server = null, laid = null;
+  // The tree of the chosen file. First who is below whom; where each stands is laid out
+  // beside the page, and only if somebody has another parent. At last the nodes settle there.
+  const server = { name: "", d: null, f: null, up: null, other: null, leads: Infinity, x: NaN };
+  let nodes = new Map(), tree = { nodes: [], widest: 1 }, eased = 0, roots = [], round = 0;
+  const by = new Map(), way = [];
   function* gather() {
-    const all = [];
-    by = new Map(); followed = new Set(); moved = false;
+    let changed = !tree.nodes.length, i = 0;
+    by.clear(); followed.clear(); roots = []; moved = false; round++;
     for (const d of shown.devices.values()) {
+      if (++i % some === 0) yield;
       const f = d.files.get(chosen);
       if (!f) continue;
-      const n = { d, f, children: [], name: d.name };
-      all.push(n);
+      let n = nodes.get(d.name);
+      if (!n) nodes.set(d.name, n = { name: d.name, d, f, up: null, other: null, next: null, round, leads: 0, passed: 0,
+        index: 0, x: NaN, y: 0, toX: 0, toY: 0, fromX: 0, fromY: 0, left: 0, top: 0, beside: 1, r: 0 });
+      n.d = d; n.f = f; n.round = round;
       if (d.address) by.set(d.address, n);
       if (f.root && f.root !== d.address) followed.add(f.root);
-      if (all.length % some === 0) yield;
+      if (f.role === "root") roots.push(n);
     }
-    server = { name: "", children: [], leads: true };
-    for (const n of all) n.up = by.get(n.f.parents?.[0]) ?? by.get(n.f.root) ?? server;
-    for (const n of all) if (n.up === n || n.f.role === "root" || n.f.role === "classic") n.up = server;
-    for (const n of all) { // all parents lead to the server: what goes in a circle is cut once
-      const way = [];
+    for (const n of nodes.values()) {
+      if (++i % some === 0) yield;
+      if (n.round !== round) { nodes.delete(n.name); changed = true; continue; }
+      n.next = by.get(n.f.parents?.[0]) ?? by.get(n.f.root) ?? server;
+      if (n.next === n || n.f.role === "root" || n.f.role === "classic") n.next = server;
+    }
+    for (const n of nodes.values()) { // all parents lead to the server: what goes in a circle is cut once
+      if (++i % some === 0) yield;
       let m = n;
-      for (; !m.leads && !m.passed; m = m.up) { m.passed = true; way.push(m); }
-      if (!m.leads) m.up = server;
-      for (const w of way) w.leads = true;
+      way.length = 0;
+      for (; m.leads < round && m.passed < round; m = m.next) { m.passed = round; way.push(m); }
+      if (m.leads < round) m.next = server;
+      for (const w of way) w.leads = round;
     }
-    yield;
-    const same = (n, old) => old?.up.name === n.up.name && old.d.address === n.d.address && old.f.parents?.[1] === n.f.parents?.[1];
-    if (all.length + 1 === places.size && all.every((n) => same(n, places.get(n.name)))) {
-      for (const n of all) Object.assign(places.get(n.name), { d: n.d, f: n.f });
-      due = due.filter((part) => part !== "lay" && part !== "settle");
-      return;
+    for (const n of nodes.values()) {
+      if (++i % some === 0) yield;
+      const other = by.get(n.f.parents?.[1]) ?? null;
+      changed ||= n.up !== n.next || n.other !== other;
+      n.up = n.next; n.other = other;
     }
-    for (const n of all) n.up.children.push(n);
+    if (changed) ask();
   }
-  function* lay() {
-    laid = d3.hierarchy(server);
-    yield;
-    d3.tree().size([1, 1])(laid);
+  const layout = new Worker(page.dataset.layout);
+  let asked = null, laid = null, layouts = 0;
+  layout.postMessage(page.dataset.hierarchy);
+  layout.addEventListener("message", ({ data }) => { laid = { ...data, ...asked }; asked = null; run(); });
+  function ask() {
+    const all = [server, ...nodes.values()], ups = new Int32Array(all.length).fill(-1);
+    for (let i = 1; i < all.length; i++) all[i].index = i;
+    for (let i = 1; i < all.length; i++) ups[i] = all[i].up === server ? 0 : all[i].up.index;
+    asked = { all, of: nodes };
+    layouts++;
+    layout.postMessage(ups, [ups.buffer]);
   }
   function* settle() {
-    const nodes = [], lines = [];
-    const next = new Map(), levels = [];
-    for (const h of laid.descendants()) {
-      const n = h.data, from = places.get(n.name);
-      n.to = [h.x, laid.height ? h.y : 0.5];
-      n.from = from ? from.at ?? from.to : n.to;
-      n.at = n.from;
-      nodes.push(n);
-      levels[h.depth] = (levels[h.depth] ?? 0) + 1;
-      next.set(n.name, n);
-      if (h.parent) lines.push([h.parent.data, n]);
-      const other = by.get(n.f?.parents?.[1]);
-      if (other && other !== n.up) lines.push([other, n, true]);
-      if (nodes.length % some === 0) yield;
+    const { all, x, y, beside, widest, of } = laid;
+    laid = null;
+    if (of !== nodes) { dirty = moved = true; return; } // another file was chosen meanwhile
+    for (const [i, n] of all.entries()) {
+      if (i % some === some - 1) yield;
+      n.toX = x[i]; n.toY = y[i]; n.beside = beside[i];
+      if (Number.isNaN(n.x)) { n.x = n.toX; n.y = n.toY; }
+      n.fromX = n.x; n.fromY = n.y;
     }
-    tree = { nodes, lines, widest: Math.max(...levels) };
-    places = next;
+    tree = { nodes: all, widest };
     eased = calm.matches ? 0 : performance.now();
+    dirty ||= moved;
+    due = [...due.filter((part) => part !== "draw"), "draw"];
   }
 
   // The lines of a picture are made first, over some frames, then it is drawn at once.
@@ -128,62 +144,83 @@
     const css = getComputedStyle(document.documentElement);
     for (const name of ["ink", "muted", "line", "accent", "ok", "bad", "panel", "warn"]) colours[name] = css.getPropertyValue("--" + name);
   }
+  // A canvas makes its pixels, and finds its font, when it is first drawn on, which takes
+  // longer than a picture: that is done when the page is loaded.
+  function fit(box) {
+    const scale = devicePixelRatio || 1, w = Math.round(box.width * scale), h = Math.round(box.height * scale);
+    if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
+    pen.setTransform(scale, 0, 0, scale, 0, 0);
+    pen.clearRect(0, 0, box.width, box.height);
+    pen.font = "12px system-ui, sans-serif"; pen.textAlign = "center"; pen.fillStyle = colours.ink;
+  }
   function* draw(time) {
-    const { nodes, lines, widest } = tree;
-    const box = canvas.getBoundingClientRect(), scale = devicePixelRatio || 1;
-    const w = Math.round(box.width * scale), h = Math.round(box.height * scale);
+    const all = tree.nodes, box = canvas.getBoundingClientRect(), width = box.width - 48, height = box.height - 70;
     const strokes = [];
     const line = (colour, width, path) => strokes.push(() => { pen.strokeStyle = colour; pen.lineWidth = width; pen.stroke(path); });
     const area = (colour, path) => strokes.push(() => { pen.fillStyle = colour; pen.fill(path); });
     const t = eased ? Math.min(1, (time - eased) / easeTime) : 1, k = t * (2 - t);
-    const few = nodes.length <= 40, labels = few && box.width / widest > 85, r = few ? 11 : nodes.length <= 150 ? 6 : 3;
-    const x = (n) => 24 + n.at[0] * (box.width - 48), y = (n) => 26 + n.at[1] * (box.height - 70);
-    for (const n of nodes) n.at = t < 1 ? [n.from[0] + (n.to[0] - n.from[0]) * k, n.from[1] + (n.to[1] - n.from[1]) * k] : n.to;
-    yield;
-    for (const thin of [true, false]) {
-      const of = lines.filter(([, , second]) => !!second === thin);
-      for (let i = 0; i < of.length; i += some) {
-        const path = new Path2D();
-        for (const [a, b] of of.slice(i, i + some)) { path.moveTo(x(a), y(a)); path.lineTo(x(b), y(b)); }
-        line(colours.line, thin ? 0.5 : 1.3, path);
-        yield;
+    const few = all.length <= 40, labels = few && box.width / tree.widest > 85;
+    let i = 0;
+    for (const n of all) {
+      if (++i % some === 0) yield;
+      n.x = n.fromX + (n.toX - n.fromX) * k; n.y = n.fromY + (n.toY - n.fromY) * k;
+      n.left = 24 + n.x * width; n.top = 26 + n.y * height;
+      n.r = few ? 11 : Math.max(1.5, Math.min(5, box.width / n.beside * 0.4)); // else a wide level is a bar
+    }
+    for (let i = 1; i < all.length; i += some) {
+      const thick = new Path2D(), thin = new Path2D();
+      let second = false;
+      for (let k = i; k < Math.min(i + some, all.length); k++) {
+        const n = all[k];
+        thick.moveTo(n.up.left, n.up.top); thick.lineTo(n.left, n.top);
+        if (n.other && n.other !== n.up) { second = true; thin.moveTo(n.other.left, n.other.top); thin.lineTo(n.left, n.top); }
       }
+      if (second) line(colours.line, 0.5, thin);
+      line(colours.line, 1.3, thick);
+      yield;
     }
     // By colour, so that a thousand nodes are a few strokes.
-    const kinds = { bad: [], accent: [], ok: [], muted: [] };
-    for (const n of nodes) {
+    const kinds = { muted: [], ok: [], accent: [], bad: [] };
+    for (const n of all) {
+      if (++i % some === 0) yield;
       if (n.d) kinds[failed(n.d, n.f) ? "bad" : n.f.source === "origin" ? "accent" : n.f.source === "peer" ? "ok" : "muted"].push(n);
     }
     const shape = (path, n, s) => {
-      const a = x(n), b = y(n);
+      const a = n.left, b = n.top;
       if (n.f.role === "root") path.rect(a - s, b - s, 2 * s, 2 * s);
       else if (n.f.role === "classic" || n.f.source === "origin") { path.moveTo(a, b - s); path.lineTo(a + s, b); path.lineTo(a, b + s); path.lineTo(a - s, b); path.closePath(); }
       else { path.moveTo(a + s, b); path.arc(a, b, s, 0, 7); }
     };
-    for (const [colour, all] of Object.entries(kinds)) {
-      for (let i = 0; i < all.length; i += some) {
-        const edge = new Path2D(), full = new Path2D(), cross = new Path2D();
-        for (const n of all.slice(i, i + some)) {
-          const a = x(n), b = y(n), s = r * Math.sqrt(part(n.f)), c = r * 0.7;
+    for (const colour in kinds) {
+      const of = kinds[colour], least = colour === "bad" || colour === "accent" ? 4 : 0; // what matters is seen
+      for (let i = 0; i < of.length; i += some) {
+        const edge = new Path2D(), full = new Path2D();
+        for (let k = i; k < Math.min(i + some, of.length); k++) {
+          const n = of[k], a = n.left, b = n.top, r = Math.max(n.r, least), s = r * Math.sqrt(part(n.f)), c = r * 0.7;
           shape(edge, n, r);
-          if (colour === "bad") { cross.moveTo(a - c, b - c); cross.lineTo(a + c, b + c); cross.moveTo(a + c, b - c); cross.lineTo(a - c, b + c); }
+          if (colour === "bad") { full.moveTo(a - c, b - c); full.lineTo(a + c, b + c); full.moveTo(a + c, b - c); full.lineTo(a - c, b + c); }
           else if (s > 0.3) shape(full, n, s);
         }
-        area(colours.panel, edge); line(colours[colour], 1.5, edge); area(colours[colour], full); line(colours[colour], 1.5, cross);
+        area(colours.panel, edge); line(colours[colour], 1.5, edge);
+        if (colour === "bad") line(colours.bad, 1.5, full); else area(colours[colour], full);
         yield;
       }
     }
-    if (canvas.width !== w || canvas.height !== h) { canvas.width = w; canvas.height = h; }
-    pen.setTransform(scale, 0, 0, scale, 0, 0);
-    pen.clearRect(0, 0, box.width, box.height);
+    yield true; // what follows is done at once, else half a picture is seen
+    fit(box);
     for (const stroke of strokes) stroke();
-    pen.font = "12px system-ui, sans-serif"; pen.textAlign = "center"; pen.fillStyle = colours.ink;
-    for (const n of labels ? nodes : nodes.filter((n) => !n.d)) {
-      if (!n.d) { pen.strokeStyle = colours.muted; pen.lineWidth = 1.5; pen.strokeRect(x(n) - 9, y(n) - 9, 18, 18); pen.fillText(say("server"), x(n), y(n) - 13); }
-      else { pen.fillText(n.d.address || n.name, x(n), y(n) + r + 14); pen.fillText(Math.floor(part(n.f) * 100) + " %", x(n), y(n) + r + 28); }
+    pen.fillStyle = colours.ink; pen.strokeStyle = colours.muted; pen.lineWidth = 1.5;
+    if (all.length) { pen.strokeRect(server.left - 9, server.top - 9, 18, 18); pen.fillText(say("server"), server.left, server.top - 13); }
+    for (let i = 1; labels && i < all.length; i++) {
+      const n = all[i];
+      pen.fillText(n.d.address || n.name, n.left, n.top + n.r + 14); pen.fillText(Math.floor(part(n.f) * 100) + " %", n.left, n.top + n.r + 28);
     }
     easing = t < 1;
+    drawn = strokes.length;
   }
+
+  // Another file has another tree.
+  function another() { nodes = new Map(); tree = { nodes: [], widest: 1 }; server.x = NaN; first = 0; moved = true; }
 
   // What is beside the canvas.
   function* files() {
@@ -210,7 +247,7 @@
         if (!chosen || (open.has(n) === open.has(chosen) ? seen.get(n) > seen.get(chosen) : open.has(n))) chosen = n;
       }
       select.value = chosen;
-      if (chosen !== was) { places = new Map(); first = 0; moved = true; }
+      if (chosen !== was) another();
     }
   }
   function* figures() {
@@ -240,19 +277,18 @@
       list.dataset.text = text.join("\n");
       list.replaceChildren(...text.map((s) => Object.assign(document.createElement("li"), { textContent: "✕ " + s })));
     }
-    const { nodes } = tree, roots = nodes.filter((n) => n.f?.role === "root");
-    put(at("root"), !nodes.length || nodes.length < 2 ? "" : roots.length
+    put(at("root"), !nodes.size ? "" : roots.length
       ? roots.slice(0, 3).map((n) => fill(words.root, n.name, whyOf(n.d, n.f) || "–")).join(" ") : words.noroot);
   }
   function* table() {
     const bad = [], good = [];
-    for (const d of shown.devices.values()) {
+    let n = 0;
+    for (const d of shown.byName()) {
+      if (++n % some === 0) yield;
       const f = d.files.get(chosen);
       if (f || !chosen) (failed(d, f) ? bad : good).push([d, f]);
     }
-    const byName = ([a], [b]) => a.name < b.name ? -1 : 1;
-    const all = bad.sort(byName).concat(good.sort(byName));
-    yield;
+    const all = bad.concat(good);
     first = Math.max(0, Math.min(first, all.length - 1));
     first -= first % rowsOfPage;
     const body = at("rows"), page = all.slice(first, first + rowsOfPage);
@@ -278,62 +314,74 @@
 
   // One thing a frame: what is due most, or as much of it as the time allows. So no frame
   // takes long.
-  const budget = 4;
-  let due = [], job = null, name = "", last = 0, running = false, easing = false, frames = 0;
-  const costs = [], longest = {};
-  const parts = { files, gather, lay, settle, figures, table, draw };
+  const budget = 3;
+  let due = [], job = null, name = "", last = 0, running = false, seeking = false, easing = false, frames = 0, drawn = 0;
+  const costs = [], longest = {}, inbox = [];
+  const parts = { take, seek, settle, files, gather, figures, table, draw };
   function next(time) {
-    if (!due.length && dirty && time - last > 250) {
-      last = time; dirty = false;
-      due = ["files", "tree", "figures", "table", "draw"];
+    if (inbox.length) name = "take";
+    else if (seeking) name = "seek";
+    else if (laid) name = "settle";
+    else {
+      if (!due.length && dirty && time - last > 250) {
+        last = time; dirty = false;
+        due = ["files", "gather", "figures", "table", "draw"];
+      }
+      if (due[0] === "gather" && (!moved || asked)) due.shift(); // whoever is asked answers first
+      name = due.shift() ?? (easing ? "draw" : "");
     }
-    if (due[0] === "tree") due.splice(0, 1, ...(moved ? ["gather", "lay", "settle"] : []));
-    name = due.shift() ?? (easing ? "draw" : "");
     return name ? parts[name](time) : null;
   }
   function frame(time) {
     const began = performance.now();
     job ??= next(time);
     if (job) {
-      let done;
-      do ({ done } = job.next()); while (!done && performance.now() - began < budget);
+      let done, value;
+      do ({ done, value } = job.next()); while (!done && !value && performance.now() - began < budget);
       if (done) job = null;
       const cost = performance.now() - began;
       costs[frames++ % 1000] = cost;
       longest[name] = Math.max(longest[name] ?? 0, cost);
     }
-    running = !!job || due.length > 0 || dirty || easing;
+    running = !!job || inbox.length > 0 || seeking || !!laid || due.length > 0 || dirty || easing;
     if (running) requestAnimationFrame(frame);
     else {
       const sorted = [...costs].sort((a, b) => a - b), share = (p) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))];
-      canvas.dataset.frames = frames;
+      canvas.dataset.frames = frames; canvas.dataset.layouts = layouts; canvas.dataset.strokes = drawn;
       canvas.dataset.longest = Object.entries(longest).map(([part, c]) => `${part} ${c.toFixed(2)}`).join(", ");
       canvas.dataset.costs = [share(0.5), share(0.95), share(1)].map((c) => c.toFixed(2)).join(", ");
     }
   }
-  function wake(grown) {
-    dirty = true; moved ||= grown;
-    if (!running) { running = true; requestAnimationFrame(frame); }
-  }
+  function run() { if (!running) { running = true; requestAnimationFrame(frame); } }
+  function wake(grown) { dirty = true; moved ||= grown; run(); }
 
   // A controller that was restarted may know less than what is shown: devices tell it
   // again only what goes on. Its process is the first part of an event's id.
   const restartTime = 10 * 60 * 1000, process = (id) => id.split("-")[0];
   let source = null, seen = { id: "", at: 0 };
-  function status(key) { put(at("status"), replayed() ? words.replay : now.devices.size ? words[key] : key === "live" ? words.none : words[key]); }
-  const replayed = () => shown !== now;
+  function status(key) { put(at("status"), past ? words.replay : now.devices.size ? words[key] : key === "live" ? words.none : words[key]); }
+  function* take() {
+    const { data, snapshot, id } = inbox.shift(), p = JSON.parse(data);
+    yield;
+    const other = seen.id && process(seen.id) !== process(id);
+    yield* now.apply(p, snapshot, other && Date.parse(p.at) - seen.at < restartTime ? seen.at : 0);
+    seen = { id, at: Date.parse(p.at) };
+    status("live");
+    if (!past) dirty = moved = true;
+  }
+  // Nobody looks, and no frame comes: what is told is taken at once.
+  function drain() {
+    if (job && name === "take") { for (; !job.next().done;); job = null; }
+    while (inbox.length) for (const steps = take(); !steps.next().done;);
+  }
   function open() {
     source = new EventSource(page.dataset.stream);
-    const take = (snapshot) => (e) => {
-      const p = JSON.parse(e.data);
-      const other = seen.id && process(seen.id) !== process(e.lastEventId);
-      now.apply(p, snapshot, other && Date.parse(p.at) - seen.at < restartTime ? seen.at : 0);
-      seen = { id: e.lastEventId, at: Date.parse(p.at) };
-      status("live");
-      if (!replayed()) wake(true);
+    const keep = (snapshot) => (e) => {
+      inbox.push({ data: e.data, snapshot, id: e.lastEventId });
+      if (document.hidden) drain(); else run();
     };
-    source.addEventListener("snapshot", take(true));
-    source.addEventListener("change", take(false));
+    source.addEventListener("snapshot", keep(true));
+    source.addEventListener("change", keep(false));
     source.addEventListener("open", () => status("live"));
     source.addEventListener("error", () => {
       status("lost");
@@ -355,7 +403,7 @@
     if (!answer.ok) return;
     replay = await answer.json();
     at("time").max = replay.changes.length;
-    if (!replayed()) at("time").value = replay.changes.length;
+    if (!past) at("time").value = replay.changes.length;
     stamp();
   }
   function stamp() {
@@ -363,25 +411,30 @@
     const when = i < n ? (i ? replay.changes[i - 1].at : replay.before.at) : "";
     put(at("at"), when ? new Date(when).toLocaleTimeString(document.documentElement.lang) : "");
   }
-  function seek() {
-    const i = +at("time").value, n = replay?.changes.length ?? 0;
-    if (!replay || i >= n) shown = now;
-    else {
-      shown = new Site();
-      shown.apply(replay.before, true);
-      for (const c of replay.changes.slice(0, i)) shown.apply(c, false);
-    }
-    at("now").hidden = !replayed();
+  function sought() {
+    past = !!replay && +at("time").value < replay.changes.length;
+    seeking = past;
+    if (name === "seek") job = null;
+    if (!past) shown = now;
+    at("now").hidden = !past;
     stamp(); status("live"); wake(true);
+  }
+  function* seek() {
+    const site = new Site();
+    seeking = false;
+    yield* site.apply(replay.before, true);
+    for (const c of replay.changes.slice(0, +at("time").value)) yield* site.apply(c, false);
+    shown = site;
+    dirty = moved = true;
   }
   at("time").addEventListener("focus", load);
   at("time").addEventListener("pointerdown", load);
-  at("time").addEventListener("input", seek);
-  at("now").addEventListener("click", () => { at("time").value = at("time").max; seek(); });
-  at("file").addEventListener("change", (e) => { chosen = e.target.value; picked = true; places = new Map(); first = 0; wake(true); });
+  at("time").addEventListener("input", sought);
+  at("now").addEventListener("click", () => { at("time").value = at("time").max; sought(); });
+  at("file").addEventListener("change", (e) => { chosen = e.target.value; picked = true; another(); wake(true); });
   at("before").addEventListener("click", () => { first -= rowsOfPage; wake(false); });
   at("after").addEventListener("click", () => { first += rowsOfPage; wake(false); });
   addEventListener("resize", () => wake(false));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { look(); wake(false); });
-  look(); load(); open();
+  look(); fit(canvas.getBoundingClientRect()); pen.fillText(say("server"), 0, -20); load(); open();
 })();
