@@ -39,6 +39,14 @@ func (p auditPage) Named(v *frame.Visit, field string) string {
 	return fieldName(v, field)
 }
 
+// Said is the value that a field had or has, in words; is may be nil.
+func (auditPage) Said(v *frame.Visit, field string, is *string) frame.Said {
+	if is == nil {
+		return frame.Said{}
+	}
+	return frame.Value(v.JA, field, *is)
+}
+
 // fieldName is a field of a change in words, or by its name if it has none.
 func fieldName(v *frame.Visit, field string) string {
 	if words.Known("field " + field) {

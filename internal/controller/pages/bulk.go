@@ -232,14 +232,17 @@ func undoJob(v *frame.Visit) error {
 // changesText is what was changed, for people.
 func changesText(v *frame.Visit, changes []client.FieldChange) string {
 	var out []string
-	say := func(s *string) string {
-		if s == nil {
+	say := func(field string, is *string) string {
+		if is == nil {
 			return v.T("not set")
 		}
-		return strconv.Quote(*s)
+		if said := frame.Value(v.JA, field, *is); said.Code != "" {
+			return said.Text
+		}
+		return strconv.Quote(*is)
 	}
 	for _, c := range changes {
-		out = append(out, fieldName(v, c.Field)+": "+say(c.Old)+" → "+say(c.New))
+		out = append(out, fieldName(v, c.Field)+": "+say(c.Field, c.Old)+" → "+say(c.Field, c.New))
 	}
 	return strings.Join(out, ", ")
 }
@@ -427,7 +430,7 @@ func said(v *frame.Visit, c client.DeviceChange, labels map[string]string) (all 
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Settings.Set)) {
-		all = append(all, [2]string{labelled(labels, name), value(v, name, c.Settings.Set[name])})
+		all = append(all, [2]string{labelled(labels, name), frame.SettingValue(v.JA, name, c.Settings.Set[name])})
 	}
 	for _, name := range c.Settings.Unset {
 		all = append(all, [2]string{labelled(labels, name), v.T("not set")})

@@ -37,7 +37,7 @@ func setHere(v *frame.Visit, set map[string]string) (table, error) {
 	t := table{Title: v.T("Settings that are set here"), Head: []string{v.T("Setting"), v.T("Value")}}
 	labels, err := settingLabels(v)
 	for _, name := range slices.Sorted(maps.Keys(set)) {
-		t.Rows = append(t.Rows, []cell{text(labelled(labels, name)), text(value(v, name, set[name]))})
+		t.Rows = append(t.Rows, []cell{text(labelled(labels, name)), text(frame.SettingValue(v.JA, name, set[name]))})
 	}
 	return t, err
 }
@@ -264,7 +264,7 @@ func modelThing(v *frame.Visit) error {
 	}
 	s := table{Title: v.T("Settings"), Head: []string{v.T("Setting"), v.T("Default"), v.T("Has no effect because")}}
 	for _, is := range m.Settings {
-		s.Rows = append(s.Rows, []cell{text(labelled(labels, is.Name)), text(value(v, is.Name, is.Default)),
+		s.Rows = append(s.Rows, []cell{text(labelled(labels, is.Name)), text(frame.SettingValue(v.JA, is.Name, is.Default)),
 			text(lacking(v, m, is))})
 	}
 	p.Tables = append(p.Tables, s)

@@ -6,7 +6,6 @@ import (
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/pages/frame"
-	"github.com/peerload/peerload/internal/device/wording"
 )
 
 // target is the level that a page is about: its kind and its name are in the path.
@@ -78,7 +77,7 @@ func settingFields(v *frame.Visit, s client.LevelSetting) []frame.Field {
 		label, help = s.LabelJA, s.HelpJA
 	}
 	if s.Effective != nil {
-		help = v.Sentences(help, v.T("In effect: %s, from %s.", value(v, s.Name, s.Effective.Value),
+		help = v.Sentences(help, v.T("In effect: %s, from %s.", frame.SettingValue(v.JA, s.Name, s.Effective.Value),
 			levelWord(v, s.Effective.Level)))
 	}
 	f := frame.Field{Name: s.Name, Label: label, Help: help}
@@ -90,7 +89,7 @@ func settingFields(v *frame.Visit, s client.LevelSetting) []frame.Field {
 		f.Kind, f.Value = "select", notSet
 		f.Options = []frame.Option{{Value: notSet, Label: v.T("not set here")}}
 		for _, w := range words {
-			f.Options = append(f.Options, frame.Option{Value: w, Label: value(v, s.Name, w)})
+			f.Options = append(f.Options, frame.Option{Value: w, Label: frame.SettingValue(v.JA, s.Name, w)})
 		}
 		if s.Value != nil {
 			f.Value = *s.Value
@@ -102,17 +101,6 @@ func settingFields(v *frame.Visit, s client.LevelSetting) []frame.Field {
 		f.Value, tick.Value = *s.Value, "on"
 	}
 	return []frame.Field{f, tick}
-}
-
-// value is a value of a setting for people.
-func value(v *frame.Visit, setting, is string) string {
-	switch is {
-	case "":
-		return v.T("empty")
-	case "on", "off":
-		return v.T("value " + is)
-	}
-	return wording.Value(v.JA, setting, is)
 }
 
 // changeSettings asks for what the form says otherwise than it was.

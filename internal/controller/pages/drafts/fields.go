@@ -87,9 +87,8 @@ func ruleFields(v *frame.Visit) []frame.Field {
 		{Name: "download_anytime", Label: v.T("They may download at any time: the windows hold for the installation alone"),
 			Kind: "check"},
 		{Name: "silence", Label: v.T("Devices that are not heard of"), Kind: "select", Value: "wait", Options: []frame.Option{
-			{Value: "wait", Label: v.T("the rollout waits for them")},
-			{Value: "ignore", Label: v.T("nothing waits for them")},
-			{Value: "fail", Label: v.T("they count as failed")}}},
+			{Value: "wait", Label: v.T("silence wait")}, {Value: "ignore", Label: v.T("silence ignore")},
+			{Value: "fail", Label: v.T("silence fail")}}},
 		{Name: "silence_after", Label: v.T("after so long without a word"), Help: v.T("For example 48h.")},
 		{Name: "lost", Label: v.T("A device that has begun fails after so long without a word"),
 			Help: v.T("Empty: 24h.")},

@@ -41,3 +41,18 @@ func FuzzForms(f *testing.F) {
 		}
 	})
 }
+
+// FuzzValue: whatever the audit log has of a field, its words never stand in the place of
+// a value without the value beside them.
+func FuzzValue(f *testing.F) {
+	f.Add("plan.waves", `[{"percent":50,"opener":"person"}]`)
+	f.Add("components", `[{"name":"a","size":-1}]`)
+	f.Add("plan.valid", "-1h")
+	f.Fuzz(func(t *testing.T, field, is string) {
+		for _, ja := range []bool{false, true} {
+			if said := Value(ja, field, is); said.Code != is && (said.Code != "" || said.Text != is) {
+				t.Errorf("%q of %q is %q", is, field, said)
+			}
+		}
+	})
+}

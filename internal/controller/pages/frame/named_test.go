@@ -80,3 +80,39 @@ func TestTargetKinds(t *testing.T) {
 		}
 	}
 }
+
+// The audit log's values are words in the language of the page, with their codes beside
+// them; what people wrote stays as it was.
+func TestValue(t *testing.T) {
+	for is, want := range map[[2]string]Said{
+		{"state", "paused"}:                 {"一時停止中", "paused"},
+		{"state", "of a newer controller"}:  {"of a newer controller", ""},
+		{"role", "admin"}:                   {"管理者", "admin"},
+		{"origin", "administrator"}:         {"管理者", "administrator"},
+		{"description", "true"}:             {"true", ""},
+		{"description", "paused"}:           {"paused", ""},
+		{"disabled", "true"}:                {"はい", "true"},
+		{"events", `["device.failed","x"]`}: {"機器の失敗, x", `["device.failed","x"]`},
+		{"networks", `["10.0.0.0/8"]`}:      {"10.0.0.0/8", `["10.0.0.0/8"]`},
+		{"networks", `[`}:                   {"[", ""},
+		{"wan_rate", "1000000"}:             {"1.0 MB/s", "1000000"},
+		{"size", "many"}:                    {"many", ""},
+		{"plan.valid", "24h"}:               {"24 時間", "24h"},
+		{"plan.valid", "soon"}:              {"soon", ""},
+		{"expires", "2026-11-29T23:04:06Z"}: {"2026-11-29 23:04 UTC", "2026-11-29T23:04:06Z"},
+		{"plan.silence.rule", "ignore"}:     {"待たない", "ignore"},
+		{"settings.peer-sharing", "on"}:     {"オン", "on"},
+		{"settings.timing", "lan"}:          {"lan (有線 LAN 用)", "lan"},
+		{"components", `[{"name":"a.bin","sha256":"00","size":12}]`}: {"a.bin (12 B)",
+			`[{"name":"a.bin","sha256":"00","size":12}]`},
+		{"plan.waves", `[{"opener":"person","percent":50},{"sites":["Kyoto"]}]`}: {"50 % (人の指示により次へ), Kyoto",
+			`[{"opener":"person","percent":50},{"sites":["Kyoto"]}]`},
+	} {
+		if got := Value(true, is[0], is[1]); got != want {
+			t.Errorf("%v is %q", is, got)
+		}
+	}
+	if got := Value(false, "state", "awaiting-approval"); got != (Said{"awaits approval", "awaiting-approval"}) {
+		t.Errorf("%q", got)
+	}
+}
