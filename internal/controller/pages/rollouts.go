@@ -279,7 +279,7 @@ func orderRollout(v *frame.Visit) error {
 		case err == nil:
 			page.Reach, page.LeftOut = &dry.Reach, dry.LeftOut
 		case errors.As(err, &e):
-			page.Refused = strings.TrimPrefix(e.Error(), "refused: ") // the page says that it is
+			page.Refused = e.Error()
 		default:
 			return err
 		}

@@ -29,7 +29,8 @@ func TestSoftwarePages(t *testing.T) {
 	fields[3] = "1.1"
 	b.get("/loads/new").want(t, 200, "More rules", `name="replace"`, `value="true"`,
 		"If its name is assigned in another version")
-	refused := b.upload("/loads/new", append(fields, "@file/app.bin", "newer", "replace", "")...).want(t, 409, "Refused")
+	refused := b.upload("/loads/new", append(fields, "@file/app.bin", "newer", "replace", "")...).want(t, 409, "Refused",
+		"!refused: ")
 	if l := must(s.api.Load(t.Context(), "fw-1")); l.Release != "1.0" || !strings.Contains(refused.text, `value="1.1"`) {
 		t.Errorf("it was replaced, or what was typed is lost: %+v\n%s", l, refused.text)
 	}

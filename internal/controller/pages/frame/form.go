@@ -120,7 +120,7 @@ func (v *Visit) Again(f Form, err error) error {
 	for _, wrong := range e.Fields {
 		where := wrong.Location[strings.LastIndexByte(wrong.Location, '.')+1:]
 		where, _, _ = strings.Cut(where, "[")
-		f.mark(where, refusals.Say(wrong.Message, v.JA))
+		f.mark(where, v.Refusal(wrong.Message))
 	}
 	if len(e.Fields) == 0 {
 		f.guess(e.Error(), p.Detail)
@@ -142,7 +142,7 @@ func (v *Visit) Beside(f Form, err error) error {
 		}
 	}
 	f.Problem = &Problem{Title: v.T("Somebody else has changed it since you read it. Nothing of yours was written."),
-		Detail: refusals.Say(err.Error(), v.JA)}
+		Detail: v.Refusal(err.Error())}
 	v.Status(http.StatusConflict)
 	return v.Show("form", f)
 }
@@ -222,17 +222,21 @@ func (v *Visit) Explain(e *client.Error) Problem {
 }
 
 // Refusal is why something was refused or failed, as the API has it, in the language of
-// the page if there are words for it.
-func (v *Visit) Refusal(text string) string { return refusals.Say(text, v.JA) }
+// the page if there are words for it. A page has said that it is refused.
+func (v *Visit) Refusal(text string) string { return refusal(v.JA, text) }
+
+func refusal(ja bool, text string) string {
+	return strings.TrimPrefix(refusals.Say(text, ja), "refused: ")
+}
 
 // detail is what the API says in the language of the page, and whether it is in English.
 func (v *Visit) detail(e *client.Error) (text string, english bool) {
 	if !v.JA || len(e.Fields) == 0 {
-		return refusals.Say(e.Error(), v.JA), !v.JA || !refusals.Known(e.Error())
+		return v.Refusal(e.Error()), !v.JA || !refusals.Known(e.Error())
 	}
 	var all []string
 	for _, wrong := range e.Fields {
-		said := refusals.Say(wrong.Message, true)
+		said := v.Refusal(wrong.Message)
 		all = append(all, strings.TrimPrefix(strings.TrimPrefix(wrong.Location, "body.")+": "+said, ": "))
 		english = english || said == wrong.Message && !strings.ContainsFunc(said, isKana)
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -95,7 +96,8 @@ func (f *Frame) funcs(ja bool) template.FuncMap {
 		"target":       func(is string) string { return Target(ja, is) },
 		"actor":        func(kind, name string) string { return Actor(ja, kind, name) },
 		"why":          func(code, message string) string { return Why(ja, code, message) },
-		"refusal":      func(text string) string { return refusals.Say(text, ja) },
+		"refusal":      func(text string) string { return refusal(ja, text) },
+		"pieces":       pieces,
 		"foreign":      func(text string) bool { return ja && !refusals.Known(text) },
 		"at":           At,
 		"bytes":        Bytes,
@@ -149,6 +151,25 @@ func share(part, whole int) int {
 		return 0
 	}
 	return part * 100 / whole
+}
+
+// piece is a part of a text; one that is Whole stays in one line.
+type piece struct {
+	Text  string
+	Whole bool
+}
+
+// minus is a word that begins with a hyphen, behind which browsers break lines.
+var minus = regexp.MustCompile(`(?:^|[^\w-])(-{1,2}[a-z][a-z-]*)`)
+
+// pieces takes a text apart, so that a word like -name is not broken behind its hyphen.
+func pieces(text string) (all []piece) {
+	last := 0
+	for _, at := range minus.FindAllStringSubmatchIndex(text, -1) {
+		all = append(all, piece{Text: text[last:at[2]]}, piece{text[at[2]:at[3]], true})
+		last = at[3]
+	}
+	return append(all, piece{Text: text[last:]})
 }
 
 // number groups the digits of a number.

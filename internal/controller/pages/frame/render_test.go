@@ -2,6 +2,7 @@ package frame
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +32,20 @@ func TestFigures(t *testing.T) {
 	}
 	if share(1, 0) != 0 || share(1, 3) != 33 {
 		t.Errorf("%d, %d", share(1, 0), share(1, 3))
+	}
+}
+
+// A word that begins with a hyphen is a piece of its own; nothing is lost.
+func TestPieces(t *testing.T) {
+	for text, want := range map[string][]piece{
+		"": {{}}, "22:00-05:00 and a-b": {{Text: "22:00-05:00 and a-b"}},
+		"a=1 sets one, -wan-limit leaves it": {{Text: "a=1 sets one, "}, {"-wan-limit", true}, {Text: " leaves it"}},
+		"設定、-wan-limit は":                    {{Text: "設定、"}, {"-wan-limit", true}, {Text: " は"}},
+		"--open":                             {{}, {"--open", true}, {}},
+	} {
+		if got := pieces(text); !slices.Equal(got, want) {
+			t.Errorf("%q is %v", text, got)
+		}
 	}
 }
 

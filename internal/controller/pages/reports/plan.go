@@ -70,7 +70,7 @@ func planFacts(v *frame.Visit, p *frame.Thing, s client.SitePlan) {
 	p.Know(v.T("Rate of its line"), frame.Text(rate))
 	if t := s.Took; t != nil {
 		p.Know(v.T("The last upgrade"), frame.Link(t.Load, "loads", t.Load),
-			frame.Text(v.T("%d {device|devices}, %s over the line, the slowest in %s", t.Devices, frame.Bytes(t.WANBytes),
+			frame.Text(v.T("%d {device|devices}, %s over the line, the slowest in %s,", t.Devices, frame.Bytes(t.WANBytes),
 				frame.Span(v.JA, time.Duration(t.LastS*float64(time.Second))))), frame.Time(t.Ended))
 	}
 }
