@@ -39,6 +39,8 @@ type rig struct {
 	pages http.Handler
 	// order and job are those of the fixture.
 	order, job string
+	// tree is the folder of the published tree.
+	tree string
 	// key is one that devices enrol with, "" for none yet.
 	key string
 	// api calls it as the owner of the data directory.
@@ -81,7 +83,8 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &rig{t: t, all: all, url: h.URL, pages: people, api: c}
+	return &rig{t: t, all: all, url: h.URL, pages: people, api: c,
+		tree: filepath.Join(dir, "repository")}
 }
 
 // user makes a user, limited to sites if some are given, and signs in as them.

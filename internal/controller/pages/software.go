@@ -138,7 +138,7 @@ func verifyLoads(v *frame.Visit) error {
 	if err != nil {
 		return v.Again(f, err)
 	}
-	p := listing{Title: v.T("Check of all loads"), Tabs: softwareTabs(v), Intro: problem,
+	p := listing{Title: v.T("Check of all loads"), Tabs: softwareTabs(v), Intro: v.Refusal(problem),
 		Empty: v.T("There is no load to check."), Table: table{Head: []string{v.T("Load"), v.T("State")}}}
 	for _, l := range all {
 		state := cell{Text: v.T("as signed"), State: "ok"}

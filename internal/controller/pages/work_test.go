@@ -1,6 +1,8 @@
 package pages
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -438,4 +440,38 @@ func TestWordsForAll(t *testing.T) {
 	b.get(s.path("JOB")).want(t, 200, "説明: ", `<th scope="row" data-l="行">2</th>`, "!description")
 	b.get("/profiles/lobby").want(t, 200, "WAN 帯域上限 (wan-limit)")
 	b.get("/history").want(t, 200, "<th scope=\"col\">種類</th>")
+}
+
+// TestDamagedLoads: what a check of all loads finds is said in the language of the page.
+func TestDamagedLoads(t *testing.T) {
+	s := newRig(t)
+	s.fleetOf("harmless")
+	b := s.user("admin")
+	b.lang = "ja"
+	for _, c := range []struct{ pattern, with, en, ja string }{
+		{"components/*app1.0.bin", "longer than it was", "longer than stated", "より長くなっています"},
+		{"components/*app1.0.bin", "", "shorter than stated", "より短くなっています"},
+		{"components/*app1.0.bin", "gone", "is missing", "構成ファイルがありません"},
+		{"metadata/*timestamp.json", "{}", "cannot be understood", "メタデータを解釈できません"},
+		{"metadata/*timestamp.json", "gone", "not found", "ファイルがありません"},
+	} {
+		files := must(filepath.Glob(filepath.Join(s.tree, c.pattern)))
+		if len(files) == 0 {
+			t.Fatal(c.pattern)
+		}
+		for _, f := range files {
+			err := os.Remove(f)
+			if err == nil && c.with != "gone" {
+				err = os.WriteFile(f, []byte(c.with), 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.lang = "en"
+		b.get("/loads/verify")
+		b.post("/loads/verify").want(t, 200, c.en)
+		b.lang = "ja"
+		b.post("/loads/verify").want(t, 200, c.ja, "!"+c.en)
+	}
 }
