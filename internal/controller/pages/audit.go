@@ -2,6 +2,7 @@ package pages
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,10 +94,24 @@ func audit(v *frame.Visit) (err error) {
 	return v.Show("audit", p)
 }
 
-// Parted reports whether an entry stands for a change of many, which have entries of
+// partedActions begin the actions that stand for a change of many, which have entries of
 // their own.
+var partedActions = []string{"bulk", "undo", "level.", "site.settings", "site.load", "site.release", "site.file-sets",
+	"site.roll-back", "models."}
+
+// Parted reports whether an entry stands for a change of many.
 func (auditPage) Parted(e client.AuditEntry) bool {
-	return e.PartOf == "" && len(e.Changes) == 0 && !strings.HasPrefix(e.Action, "log")
+	return e.PartOf == "" && len(e.Changes) == 0 && begins(e.Action, partedActions)
+}
+
+func begins(action string, kinds []string) bool {
+	return slices.ContainsFunc(kinds, func(kind string) bool { return strings.HasPrefix(action, kind) })
+}
+
+// Made reports whether an entry is of something new, which had no values before.
+func (auditPage) Made(e client.AuditEntry) bool {
+	_, verb, _ := strings.Cut(e.Action, ".")
+	return slices.Contains([]string{"create", "record", "register", "send"}, verb)
 }
 
 // Undoable reports whether an entry is of a kind that can be taken back. Whether it can
@@ -105,13 +120,8 @@ func (auditPage) Undoable(v *frame.Visit, e client.AuditEntry) bool {
 	if !v.May("devices") || e.PartOf != "" {
 		return false
 	}
-	for _, kind := range []string{"settings.", "load.assign", "load.unassign", "load.roll-back", "release.assign",
-		"fileset.", "changes", "device.update", "bulk"} {
-		if strings.HasPrefix(e.Action, kind) {
-			return true
-		}
-	}
-	return false
+	return begins(e.Action, []string{"settings.", "load.assign", "load.unassign", "load.roll-back", "release.assign",
+		"fileset.", "changes", "device.update", "bulk"})
 }
 
 func webhookList(v *frame.Visit) error {

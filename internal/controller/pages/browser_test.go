@@ -43,22 +43,26 @@ const wrongPassword = "/sign-in wrong"
 
 // TestLooks loads every page in both languages, both looks and two widths: nothing is
 // refused by the policy, nothing is cut off, folded or unfolded, and axe-core finds no
-// barrier. With PEERLOAD_SHOTS it leaves a picture of each in that folder, of every combination; else
-// each pair of the three is met once.
+// barrier. With PEERLOAD_SHOTS it leaves a picture of each in that folder, of every combination, or of
+// those that PEERLOAD_SHOTS_AS names, as "ja dark 390,en light 1280"; else each pair of the three is met once.
+// PEERLOAD_SHOTS_OF has the beginnings of the paths that are wanted, or "/" for the overview.
 func TestLooks(t *testing.T) {
 	s := journey(t)
 	chromium := foreign.Program(t, "chromium")
 	inside, outside := browser.Open(t, chromium), browser.Open(t, chromium)
 	inside.Cookie(s.url, "peerload_session", s.session("admin"))
-	shots, only := os.Getenv("PEERLOAD_SHOTS"), os.Getenv("PEERLOAD_SHOTS_OF")
+	shots, only, as := os.Getenv("PEERLOAD_SHOTS"), os.Getenv("PEERLOAD_SHOTS_OF"), os.Getenv("PEERLOAD_SHOTS_AS")
 	wanted := func(path string) bool {
 		return only == "" || slices.ContainsFunc(strings.Split(only, ","),
-			func(some string) bool { return strings.HasPrefix(path, some) })
+			func(some string) bool { return path == some || some != "/" && strings.HasPrefix(path, some) })
 	}
 	for _, lang := range []string{"en", "ja"} {
 		for _, look := range []string{"light", "dark"} {
 			for _, px := range []int64{1280, 390} {
 				if shots == "" && (lang == "en") != ((look == "light") == (px == 1280)) {
+					continue
+				}
+				if as != "" && !slices.Contains(strings.Split(as, ","), fmt.Sprintf("%s %s %d", lang, look, px)) {
 					continue
 				}
 				for b, paths := range map[*browser.Browser][]string{inside: everyPage, outside: everyEntrance} {

@@ -242,6 +242,8 @@ func TestAuditPage(t *testing.T) {
 		"Done: Taken back")
 	b.get("/audit?action=login").want(t, 200, "user admin", "!part_of=")
 	b.get("/audit?action=bulk.run").want(t, 200, "part_of=")
+	b.get("/audit?action=template.put").want(t, 200, "template desk", "!part_of=")
+	b.get("/audit?action=site.create").want(t, 200, "time zone: ", "!not set")
 	b.get("/bulk/"+s.job).want(t, 200, "nonsense", "!/devices/nonsense", "/devices/SEP000000000009")
 	s.user("viewer").get("/audit").want(t, 403)
 }

@@ -16,8 +16,8 @@ type Cell struct {
 	State string
 	// Time is shown if it is not nil; zero is never.
 	Time *time.Time
-	// Number stands at the right.
-	Number bool
+	// Number stands at the right, and what is Whole in one line.
+	Number, Whole bool
 }
 
 // Text is a text in a cell.

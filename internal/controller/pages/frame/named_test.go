@@ -105,7 +105,7 @@ func TestValue(t *testing.T) {
 		{"settings.timing", "lan"}:          {"lan (有線 LAN 用)", "lan"},
 		{"components", `[{"name":"a.bin","sha256":"00","size":12}]`}: {"a.bin (12 B)",
 			`[{"name":"a.bin","sha256":"00","size":12}]`},
-		{"plan.waves", `[{"opener":"person","percent":50},{"sites":["Kyoto"]}]`}: {"50 % (人の指示により次へ), Kyoto",
+		{"plan.waves", `[{"opener":"person","percent":50},{"sites":["Kyoto"]}]`}: {"50\u00a0% (人の指示により次へ), Kyoto",
 			`[{"opener":"person","percent":50},{"sites":["Kyoto"]}]`},
 	} {
 		if got := Value(true, is[0], is[1]); got != want {

@@ -125,7 +125,7 @@ func wavesValue(ja bool, is string) string {
 	}
 	return joined(all, func(i int) string {
 		w := all[i]
-		text := strconv.Itoa(w.Percent) + " %"
+		text := strconv.Itoa(w.Percent) + "\u00a0%"
 		if len(w.Devices) > 0 {
 			text = words.Say(ja, "%s {device|devices}", strconv.Itoa(len(w.Devices)))
 		} else if len(w.Sites) > 0 {

@@ -68,10 +68,10 @@ func savingFields(v *frame.Visit, q client.SavingQuery) ([]frame.Field, error) {
 		{Name: "load", Label: v.T("Load"), Kind: "select", Value: q.Load, Options: slices.Concat(every(v), loads)},
 		{Name: "release", Label: v.T("Release"), Kind: "select", Value: q.Release,
 			Options: slices.Concat(every(v), releases)},
-		{Name: "since", Label: v.T("From this month on"), Kind: "month", Value: q.Since, Help: v.T("For example 2026-11.")},
-		{Name: "until", Label: v.T("Up to this month"), Kind: "month", Value: q.Until}}
+		{Name: "since", Label: v.T("From month"), Kind: "month", Value: q.Since, Help: v.T("For example 2026-11.")},
+		{Name: "until", Label: v.T("Up to month"), Kind: "month", Value: q.Until}}
 	for _, by := range groups {
-		f := frame.Field{Name: "by-" + by, Label: v.T("a row for each: %s", v.T("by "+by)), Kind: "check"}
+		f := frame.Field{Name: "by-" + by, Label: v.T("per " + by), Kind: "check"}
 		if slices.Contains(q.By, by) {
 			f.Value = "on"
 		}
@@ -82,7 +82,7 @@ func savingFields(v *frame.Visit, q client.SavingQuery) ([]frame.Field, error) {
 
 // savingRow is one row, which begins with what it is put together by.
 func savingRow(v *frame.Visit, by []string, s client.Saving) (row []frame.Cell) {
-	is := map[string]frame.Cell{"month": frame.Text(s.Month), "site": frame.Text(v.T("no site")),
+	is := map[string]frame.Cell{"month": {Text: s.Month, Whole: true}, "site": frame.Text(v.T("no site")),
 		"load": frame.Text(s.Load), "release": frame.Text(v.T("no release"))}
 	if s.Site != "" {
 		is["site"] = frame.Link(s.Site, "sites", s.Site)
