@@ -111,9 +111,7 @@ func TestGetFromOffset(t *testing.T) {
 
 // The file is past 65535 blocks of 512 bytes.
 func TestGetPast32MiB(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it moves 33 MB in blocks of 512 bytes")
-	}
+	tiers.Long(t, "it moves 33 MB in blocks of 512 bytes")
 	want := content(65536*512 + 12_345)
 	server := serveDir(t, dirWith(t, want), &Server{})
 	for _, c := range []Client{{NoOptions: true}, {BlockSize: 512, WindowSize: 64}} {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/peerload/peerload/internal/lab/bench"
 	"github.com/peerload/peerload/internal/testkit/programs"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // compareRows builds the programs, runs a comparison and returns its rows.
@@ -37,9 +38,7 @@ func compareRows(t *testing.T, args ...string) (rows []bench.Row) {
 // TestBenchCompare brings a small file to two devices on loopback addresses,
 // each by itself, and finds the same in the report.
 func TestBenchCompare(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it builds programs and runs devices")
-	}
+	tiers.Long(t, "it builds programs and runs devices")
 	page := filepath.Join(t.TempDir(), "bench.html")
 	rows := compareRows(t, "--short", "--kind", "loopback", "--scenario", "wan20", "--devices", "2", "--method", "http",
 		"--html", page)

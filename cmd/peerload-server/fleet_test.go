@@ -23,6 +23,7 @@ import (
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/report"
 )
 
@@ -43,9 +44,7 @@ type phone struct {
 // upgrade, through a controller that is killed and comes back, and what they
 // did is read back. Then loads that fail their trial, from which all go back.
 func TestFleet(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a dozen processes")
-	}
+	tiers.Long(t, "it starts a dozen processes")
 	t.Parallel()
 	agent := program(t, "peerload")
 	o := newOffice(t)
@@ -255,9 +254,7 @@ func (o *office) await(phones []*phone, state string) map[string]domain.DeviceRo
 // returns the agent's program and the port of the peers.
 func sharers(t *testing.T) (o *office, agent, port string) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("starts several processes")
-	}
+	tiers.Long(t, "it starts several processes")
 	agent = program(t, "peerload")
 	o = newOffice(t)
 	o.start()

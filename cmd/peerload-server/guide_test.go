@@ -189,9 +189,7 @@ func TestReadme(t *testing.T) {
 // after the other as the daemon, all others beside it. Where the guide's hosts
 // and directories stand there, are those of the test.
 func TestAgentsGuide(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts a daemon several times")
-	}
+	tiers.Long(t, "it starts a daemon several times")
 	text, err := os.ReadFile("../../docs/AGENT.md")
 	if err != nil {
 		t.Fatal(err)
@@ -377,9 +375,7 @@ func (o *office) series(t *testing.T) map[string]string {
 // promtool, the alerts fire when they should, and each metric and label that is asked
 // for is one that a controller shows.
 func TestMonitoring(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it starts a controller, and promtool")
-	}
+	tiers.Long(t, "it starts a controller, and promtool")
 	const dir = "../../docs/monitoring/"
 	promtool := foreign.Program(t, "promtool")
 	o := newOffice(t)

@@ -388,9 +388,7 @@ func (o *office) until(what string, is func() (string, bool)) {
 // TestBulkKilled: a controller that is killed in the middle of a bulk job goes on
 // with it when it comes back, and can undo it.
 func TestBulkKilled(t *testing.T) {
-	if testing.Short() {
-		t.Skip("makes thousands of devices")
-	}
+	tiers.Long(t, "it makes thousands of devices")
 	t.Parallel()
 	const rows = 6_000
 	o := newOffice(t)

@@ -79,9 +79,7 @@ func answer(t *testing.T, args []string) string {
 // TestTroubleshootingCommands runs the commands that docs/TROUBLESHOOTING.md tells to
 // run, on a device whose agent runs.
 func TestTroubleshootingCommands(t *testing.T) {
-	if testing.Short() {
-		t.Skip("not in the short run: it starts an agent and a dozen commands")
-	}
+	tiers.Long(t, "it starts an agent and a dozen commands")
 	t.Parallel()
 	b, err := os.ReadFile("../../docs/TROUBLESHOOTING.md")
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 	"github.com/peerload/peerload/internal/device/doctor"
 	"github.com/peerload/peerload/internal/testkit/filesystem"
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
@@ -256,9 +257,7 @@ func TestNoPeersPossible(t *testing.T) {
 // TestNetworkChanges: a download goes on when the address changes in the middle
 // of it, and when the interface goes and comes back.
 func TestNetworkChanges(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it waits until connections are given up")
-	}
+	tiers.Long(t, "it waits until connections are given up")
 	for name, change := range map[string]string{
 		"another address": `ip -n DEVICE addr flush dev eth0
 			ip -n DEVICE addr add 10.78.0.33/24 dev eth0`,
@@ -299,9 +298,7 @@ func TestNetworkChanges(t *testing.T) {
 // TestPeersAfterAMove: a device whose address changes in the middle meets its
 // peers at the new one, and so does one whose interface is away for a while.
 func TestPeersAfterAMove(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it waits until connections are given up")
-	}
+	tiers.Long(t, "it waits until connections are given up")
 	for name, c := range map[string]struct{ change, flags, at string }{
 		"another address": {`ip -n DEVICE addr flush dev eth0
 			ip -n DEVICE addr add 10.78.0.33/24 dev eth0`, "", "10.78.0.33"},
@@ -375,9 +372,7 @@ func (s *slowly) Read(b []byte) (int, error) {
 // TestAgentAfterAMove: an agent whose address changes meets its peers at the new
 // one without waiting for its next check-in.
 func TestAgentAfterAMove(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it waits until the address is looked at")
-	}
+	tiers.Long(t, "it waits until the address is looked at")
 	w := newWires(t)
 	w.do(`ip -n SERVER addr add 10.78.0.1/24 dev s0
 		ip -n DEVICE addr add 10.78.0.2/24 dev eth0`)
@@ -440,9 +435,7 @@ func TestAgentAfterAMove(t *testing.T) {
 
 // TestDoctorFinds: doctor finds in a network what keeps devices from sharing there.
 func TestDoctorFinds(t *testing.T) {
-	if testing.Short() {
-		t.Skip("not in the short run: doctor listens to the network three times")
-	}
+	tiers.Long(t, "doctor listens to the network three times")
 	t.Parallel()
 	w := newWires(t)
 	w.do(`ip -n SERVER addr add 10.78.0.1/24 dev s0

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 )
 
@@ -316,9 +317,7 @@ func TestExec(t *testing.T) {
 // TestExecShares: a device whose wrapper comes when the command of another one has
 // ended long ago finds the file at that one.
 func TestExecShares(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it starts several processes")
-	}
+	tiers.Long(t, "it starts several processes")
 	url, digest, sent := counted(t, strings.Repeat("a file ", 20_000))
 	port, done := freeUDP(t), filepath.Join(t.TempDir(), "done")
 	device := func(address string) []string {
@@ -342,9 +341,7 @@ func TestExecShares(t *testing.T) {
 // TestExecByProxy: where the device's proxy runs, the command that fetches ends at once,
 // and the proxy serves the file: a device whose timer differs takes it from there.
 func TestExecByProxy(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it starts several processes")
-	}
+	tiers.Long(t, "it starts several processes")
 	url, digest, sent := counted(t, strings.Repeat("a file ", 20_000))
 	port, state := freeUDP(t), t.TempDir()
 	proxy := command(nil, "proxy", "--listen", "127.0.0.1:0", "--state", state, "--port", port, "--address",

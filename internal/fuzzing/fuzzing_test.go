@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestTargetsOf: targets are functions by their name, wherever else it stands.
@@ -90,9 +92,7 @@ func TestRecord(t *testing.T) {
 // TestCampaign runs the targets of a module of its own: one finds an input that fails,
 // one does not build, and the other is run all the same.
 func TestCampaign(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it builds and runs for seconds")
-	}
+	tiers.Long(t, "it builds and runs for seconds")
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"go.mod": "module example.com/m\n\ngo 1.26\n",

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestMutantsOf shows every kind of change, what it is called and what it makes
@@ -183,9 +185,7 @@ func TestMax(t *testing.T) {
 
 // TestSample runs all mutants of a small module, and finds each for what it is.
 func TestSample(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds six programs, and one of them does not end by itself")
-	}
+	tiers.Long(t, "it builds six programs, and one of them does not end by itself")
 	dir := t.TempDir()
 	for name, text := range module {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {

@@ -10,6 +10,7 @@ import (
 	v1 "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 
 	testprograms "github.com/peerload/peerload/internal/testkit/programs"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 const mib = 1 << 20
@@ -19,9 +20,7 @@ func TestSizes(t *testing.T) {
 	if err := testprograms.Sources("peerload", "peerload-get", "peerload-server"); err != nil {
 		t.Fatal(err)
 	}
-	if testing.Short() {
-		t.Skip("it builds a device's programs for other processors")
-	}
+	tiers.Long(t, "it builds a device's programs for other processors")
 	limits := map[string]float64{"peerload": 10.6, get: 6.5}
 	for _, tg := range Targets()[2:] { // arm and mipsle
 		for _, p := range tg.Programs {

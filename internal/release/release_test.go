@@ -20,6 +20,7 @@ import (
 	"github.com/peerload/peerload/internal/programs"
 	"github.com/peerload/peerload/internal/sums"
 	testprograms "github.com/peerload/peerload/internal/testkit/programs"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/internal/version"
 )
 
@@ -101,9 +102,7 @@ func TestReproducible(t *testing.T) {
 	if err := testprograms.Sources("peerload", "peerload-get", "peerload-server"); err != nil {
 		t.Fatal(err)
 	}
-	if testing.Short() {
-		t.Skip("it builds a device's program twice")
-	}
+	tiers.Long(t, "it builds a device's program twice")
 	only := "linux/mipsle"
 	full := os.Getenv("PEERLOAD_FULL") != ""
 	if full {

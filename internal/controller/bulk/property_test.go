@@ -70,9 +70,7 @@ func (r *rig) clear() {
 // TestImportExport: a table of all devices is no change to them, brings back what was
 // changed since, and makes the same devices where there are none.
 func TestImportExport(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs hundreds of jobs")
-	}
+	tiers.Long(t, "it runs hundreds of jobs")
 	r := newRig(t)
 	rapid.Check(t, func(t *rapid.T) {
 		r.clear()
@@ -96,9 +94,7 @@ func TestImportExport(t *testing.T) {
 
 // TestUndoRun: a job that was undone has changed nothing, wherever it was.
 func TestUndoRun(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs hundreds of jobs")
-	}
+	tiers.Long(t, "it runs hundreds of jobs")
 	r := newRig(t)
 	rapid.Check(t, func(t *rapid.T) {
 		r.clear()

@@ -15,6 +15,7 @@ import (
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/labtest"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // benchConfig is a bench whose devices this test program plays.
@@ -56,9 +57,7 @@ func TestFigureSettles(t *testing.T) {
 // TestCompareLoopback compares what goes without a subnet, with devices that
 // are played: large sites are computed, and failures are told.
 func TestCompareLoopback(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it measures sites for some seconds")
-	}
+	tiers.Long(t, "it measures sites for some seconds")
 	scenario := Scenario{Name: "tiny", WAN: 16 * units.Mbit, LAN: 100 * units.Mbit, Size: 50_000, Devices: []int{2, 20}}
 	var skipped, rows []string
 	cfg := benchConfig(t, "good")
@@ -232,9 +231,7 @@ func TestMetainfo(t *testing.T) {
 // TestForeignClients runs each neighbour that is installed on a site of three
 // devices in namespaces.
 func TestForeignClients(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it runs four programs of others on a site each")
-	}
+	tiers.Long(t, "it runs four programs of others on a site each")
 	if !inside.Run(t) {
 		return
 	}

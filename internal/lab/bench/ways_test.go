@@ -12,6 +12,7 @@ import (
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestTrees runs the product with one tree and with two on one site: by the
@@ -56,9 +57,7 @@ func TestTrees(t *testing.T) {
 // TestForeignServer has three devices share what nginx serves with the congestion
 // control of the scenario, and runs each of the product's ways over a line.
 func TestForeignServer(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it runs four sites")
-	}
+	tiers.Long(t, "it runs four sites")
 	if _, err := lookSystem("nginx"); err != nil {
 		foreign.Missing(t, err)
 	}

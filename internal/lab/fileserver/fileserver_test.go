@@ -18,6 +18,7 @@ import (
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/testkit/labtest"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // inside runs a test in namespaces.
@@ -175,9 +176,7 @@ func TestNamespaceWAN(t *testing.T) {
 // TestNamespaceLAN checks a device's port each way: what one device sends
 // another passes two shaped links, and is counted at both.
 func TestNamespaceLAN(t *testing.T) {
-	if testing.Short() {
-		t.Skip("not in the short run: it waits for a slow link")
-	}
+	tiers.Long(t, "it waits for a slow link")
 	if !inside.Run(t) {
 		return
 	}
@@ -290,9 +289,7 @@ func openConns(t *Tally) map[*countedConn]struct{} {
 
 // TestLongLinkTCP checks what a long link carries of TCP.
 func TestLongLinkTCP(t *testing.T) {
-	if testing.Short() {
-		t.Skip("not in the short run: it waits for a slow link")
-	}
+	tiers.Long(t, "it waits for a slow link")
 	if !inside.Run(t) {
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/testkit/labtest"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 func TestMain(m *testing.M) { labtest.Main(m) }
@@ -86,9 +87,7 @@ func TestMeasureTimesOut(t *testing.T) {
 }
 
 func TestMeasureKillsRoot(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it runs a site for some seconds")
-	}
+	tiers.Long(t, "it runs a site for some seconds")
 	for _, restart := range []bool{false, true} {
 		r := testMeasure(t, "root", func(c *Config) {
 			c.Peers, c.KillRoot, c.Restart = true, []int{30}, restart
@@ -176,9 +175,7 @@ func TestDepth(t *testing.T) {
 // TestSenderEnds lets a sender beside the server end with nothing sent: the
 // devices are not waited for until the end of the time.
 func TestSenderEnds(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it runs a site for some seconds")
-	}
+	tiers.Long(t, "it runs a site for some seconds")
 	if !inside.Run(t) {
 		return
 	}
@@ -203,9 +200,7 @@ func TestSenderEnds(t *testing.T) {
 // TestMeasureLate starts a device when the others are done; being played, it
 // costs the WAN a copy, which must be seen.
 func TestMeasureLate(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it runs a site for some seconds")
-	}
+	tiers.Long(t, "it runs a site for some seconds")
 	r := testMeasure(t, "good", func(c *Config) { c.Late = 1 })
 	if !r.OK() || r.Complete != 4 || r.Expected != 4 || r.Late == nil {
 		t.Fatalf("complete %d of %d, late %+v", r.Complete, r.Expected, r.Late)

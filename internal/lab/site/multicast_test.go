@@ -10,14 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/peerload/peerload/internal/lab/units"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestMulticast sends to a group from the server's side and listens on a device,
 // with and without multicast routes, over a plain and over a long WAN.
 func TestMulticast(t *testing.T) {
-	if testing.Short() {
-		t.Skip("not in the short run: it waits for a long link")
-	}
+	tiers.Long(t, "it waits for a long link")
 	if !inside.Run(t) {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/lab/units"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 func TestLane(t *testing.T) {
@@ -165,9 +166,7 @@ func echo(t testing.TB, site *Namespaces, n int, gap, limit time.Duration) []tim
 // TestLongLinkRTT: all datagrams come back through a link without loss, none
 // before its round trip. BenchmarkLongLinkRTT tells how much later they come.
 func TestLongLinkRTT(t *testing.T) {
-	if testing.Short() {
-		t.Skip("not in the short run: it waits for a long link")
-	}
+	tiers.Long(t, "it waits for a long link")
 	if !inside.Run(t) {
 		return
 	}
@@ -187,9 +186,7 @@ func TestLongLinkRTT(t *testing.T) {
 // TestLongLinkLoss counts real datagrams: the link loses the part of them that
 // it is to lose, and what it lost has not come back.
 func TestLongLinkLoss(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it sends 2000 packets, one a millisecond")
-	}
+	tiers.Long(t, "it sends 2000 packets, one a millisecond")
 	if !inside.Run(t) {
 		return
 	}

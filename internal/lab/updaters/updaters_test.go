@@ -21,6 +21,7 @@ import (
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/labtest"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 )
 
@@ -155,9 +156,7 @@ func long(t *testing.T) {
 
 // each runs a test for each updater, on a site of its own.
 func each(t *testing.T, test func(t *testing.T, u updater, r recipe, l *lab)) {
-	if testing.Short() {
-		t.Skip("it starts many processes")
-	}
+	tiers.Long(t, "it starts many processes")
 	bin := inside.RunProduct(t)
 	if bin == "" {
 		return

@@ -7,14 +7,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestResultIsNotReused: the go command runs a test again when a program that it builds
 // has changed, and does not when nothing has.
 func TestResultIsNotReused(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it runs the go command five times")
-	}
+	tiers.Long(t, "it runs the go command five times")
 	dir, then := t.TempDir(), time.Unix(1_700_000_000, 0)
 	write := func(name, text string) {
 		t.Helper()

@@ -55,7 +55,8 @@ func many(t *testing.T, open Open) {
 		}
 		same(t, ctx, tx.Devices(), all[7], 2)
 		same(t, ctx, tx.Devices(), got[keys[n-1]], 1)
-		for text, want := range map[string]int{"sep": domain.MaxFound, "sep1": 1000, "sep2": 203, "e": domain.MaxFound, "p1203": 1} {
+		for text, want := range map[string]int{"sep": domain.MaxFound, "sep1": 1000, "sep2": 203, "e": domain.MaxFound,
+			"p1203": 1} {
 			l, err := tx.Devices().List(ctx, domain.DeviceFilter{Text: text}, domain.Page{})
 			if err != nil || l.Total != want || len(l.Items) == 0 {
 				t.Errorf("%q finds %d, %v", text, l.Total, err)

@@ -97,7 +97,8 @@ func TestPagesByText(t *testing.T) {
 		}
 		all = append(all, d)
 	}
-	if err := s.Update(t.Context(), func(tx domain.Tx) error { return tx.Devices().PutAll(t.Context(), all) }); err != nil {
+	err := s.Update(t.Context(), func(tx domain.Tx) error { return tx.Devices().PutAll(t.Context(), all) })
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, is := range texts {
