@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/peerload/peerload/internal/heap"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/pieces"
 	"github.com/peerload/peerload/internal/sim"
@@ -123,6 +124,7 @@ Faults are NAME or NAME@PERCENT of the bytes:
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("runs") {
+				heap.Loosen(os.Getenv) // each site is garbage once it is played
 				if f.liarSites {
 					return f.liars(cmd.Context(), cmd.OutOrStdout())
 				}

@@ -32,9 +32,9 @@ import (
 	"github.com/peerload/peerload/internal/controller/replica"
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/controller/servercert"
-	"github.com/peerload/peerload/internal/controller/services"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
 	"github.com/peerload/peerload/internal/controller/syslog"
+	"github.com/peerload/peerload/internal/heap"
 	"github.com/peerload/peerload/internal/loglimit"
 	"github.com/peerload/peerload/internal/sdnotify"
 )
@@ -79,7 +79,7 @@ type service struct {
 
 // run serves the controller until ctx ends.
 func (s *service) run(cmd *cobra.Command) (err error) {
-	services.Heap(os.Getenv)
+	heap.Loosen(os.Getenv)
 	log := slog.New(loglimit.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
 	d := dataDir(s.Data)
 	if err := d.prepare(); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/services"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
+	"github.com/peerload/peerload/internal/heap"
 	"github.com/peerload/peerload/internal/pgserver"
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/report"
@@ -53,7 +54,7 @@ type fleet struct {
 
 // campaign runs the phases.
 func campaign(ctx context.Context, o options, out io.Writer) (err error) {
-	services.Heap(os.Getenv)
+	heap.Loosen(os.Getenv)
 	at := o.database
 	if at == "" {
 		pg, err := pgserver.StartWith(pgserver.Settings{Fsync: o.fsync})

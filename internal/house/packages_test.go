@@ -63,6 +63,7 @@ var packages = []rule{
 	{dir: "internal/terminal", floor: 2, pure: true, allowedImports: []string{"internal/printable"},
 		libraries: []string{"github.com/mattn/go-runewidth"}},
 	{dir: "internal/loglimit", floor: 2, allowedImports: nothing},
+	{dir: "internal/heap", floor: 2, allowedImports: nothing},
 	{dir: "internal/rfc5424", floor: 2, pure: true, allowedImports: nothing},
 	{dir: "internal/sdnotify", floor: 2, allowedImports: nothing, libraries: []string{"golang.org/x/sys"}},
 	{dir: "tftp", floor: 2, allowedImports: []string{"internal/ratelimit", "tftp/internal/slide"},

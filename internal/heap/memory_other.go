@@ -1,6 +1,6 @@
 //go:build !linux
 
-package services
+package heap
 
 // machineMemory is how many bytes of memory the machine has; 0 for unknown.
 func machineMemory() uint64 { return 0 }
