@@ -20,6 +20,10 @@ var peerload, peerloadPlain string
 
 func TestMain(m *testing.M) {
 	parallel.Tests(16) // they wait more than they work
+	// The programs are run as people run them: what memory they take is looked at.
+	if err := os.Unsetenv("GOGC"); err != nil {
+		panic(err)
+	}
 	os.Exit(run(m))
 }
 
