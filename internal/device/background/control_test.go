@@ -19,6 +19,7 @@ type rig struct {
 	rate  float64 // bytes per second
 	trip  time.Duration
 	queue time.Duration // longest
+	late  bool          // the empty line's round trip is not known from a handshake
 	free  time.Duration
 	call  []time.Duration // how long each packet of the call waited
 	got   [2]float64      // bytes of ours, and of another download
@@ -43,19 +44,27 @@ func (r *rig) play(c *Control, other, from, end time.Duration) {
 	const tick = time.Millisecond
 	epoch := time.Unix(0, 0)
 	window, flight := 0.0, [2]float64{}
+	look := time.Duration(0)
 	cwnd, lossAt := 10.0*size, time.Duration(0)
-	seen, way := r.trip, []packetOnLine(nil)
+	seen, way, came := time.Duration(0), []packetOnLine(nil), 0
 	for now := time.Duration(0); now < end; now += tick {
 		way = slices.DeleteFunc(way, func(p packetOnLine) bool {
 			if p.at+r.trip > now {
 				return false
 			}
 			flight[p.flow] -= size
+			if p.flow == 0 {
+				came += size
+			}
 			if now >= from {
 				r.got[p.flow] += size
 			}
 			if p.flow == 0 {
-				seen += (now - p.sent - seen) / 8 // as the kernel smooths it
+				if took := now - p.sent; seen == 0 || took < seen { // as the kernel smooths it
+					seen = took
+				} else {
+					seen += (took - seen) / 8
+				}
 			} else {
 				cwnd += size * size / cwnd
 			}
@@ -68,8 +77,16 @@ func (r *rig) play(c *Control, other, from, end time.Duration) {
 				r.lost++
 			}
 		}
-		if now%(10*tick) == 0 {
-			window = c.Step(epoch.Add(now), seen, 2*size)
+		if now >= look { // as a Group does
+			look = now + min(max(c.trip()/4, 10*tick), 100*tick)
+			s := Seen{Bytes: came, Least: 2 * size}
+			if came > 0 {
+				s.Trip = seen
+			}
+			if now == 0 && !r.late {
+				s.Small = r.trip
+			}
+			window, came = c.Step(epoch.Add(now), s), 0
 		}
 		for flow, most := range []float64{window, cwnd} {
 			if flow == 1 && now < other {
@@ -126,17 +143,73 @@ func TestGivesWay(t *testing.T) {
 // Two of ours on one line: together they do no more harm than one.
 func TestAloneAgain(t *testing.T) {
 	c := &Control{}
+	seen := func(trip time.Duration) Seen { return Seen{Trip: trip, Bytes: 1 << 20, Least: 3000} }
 	now := time.Unix(0, 0)
 	for range 600 { // somebody fills the queue
 		now = now.Add(50 * time.Millisecond)
-		c.Step(now, 40*time.Millisecond+time.Duration(now.Unix()%2)*200*time.Millisecond, 3000)
+		c.Step(now, seen(40*time.Millisecond+time.Duration(now.Unix()%2)*200*time.Millisecond))
 	}
-	low := c.Step(now, 240*time.Millisecond, 3000)
+	low := c.Step(now, seen(240*time.Millisecond))
 	for range 600 {
 		now = now.Add(50 * time.Millisecond)
-		c.Step(now, 41*time.Millisecond, 3000)
+		c.Step(now, seen(41*time.Millisecond))
 	}
-	if high := c.Step(now, 41*time.Millisecond, 3000); high < 4*low {
+	if high := c.Step(now, seen(41*time.Millisecond)); high < 4*low {
 		t.Errorf("%.0f bytes beside another download, %.0f alone again", low, high)
+	}
+}
+
+// A device that comes when its own first packets fill the queue learns from the pauses how
+// long the empty line takes: else it would keep the queue that it made.
+func TestLearnsFromPauses(t *testing.T) {
+	r := rig{rate: 2e6 / 8, queue: 200 * time.Millisecond, late: true}
+	r.put(0, 15000) // 60 ms wait
+	r.play(&Control{}, never, 5*time.Second, 60*time.Second)
+	slices.Sort(r.call)
+	if p99 := r.call[len(r.call)*99/100]; p99 > 25*time.Millisecond {
+		t.Errorf("p99 is %v, want 25 ms at most", p99)
+	}
+}
+
+// In a pause there is the least under way, and the handshake's round trip is the empty
+// line's, plus the time of a full packet.
+func TestPauseAndEmpty(t *testing.T) {
+	c, now, paused := &Control{}, time.Unix(0, 0), 0
+	s := Seen{Trip: 50 * time.Millisecond, Small: 40 * time.Millisecond, Bytes: 12500, Least: 3000}
+	for range 1000 {
+		now = now.Add(50 * time.Millisecond)
+		if c.Step(now, s) == s.Least && now.Before(c.resume) {
+			paused++
+		}
+	}
+	if paused < 3 || paused > 12 { // at the end of the start, and every 20 of 50 s
+		t.Errorf("the least was under way at %d of 1,000 looks, want it in three or four pauses", paused)
+	}
+	if got := c.empty(); got < 45*time.Millisecond || got > 47*time.Millisecond {
+		t.Errorf("the empty line takes %v, want 40 ms and the 6 ms of a packet at 2 Mbit/s", got)
+	}
+}
+
+// What is not used does not grow: it would fill the queue at once when the server has more.
+func TestGrowsIfUsed(t *testing.T) {
+	for _, tc := range []struct {
+		name        string
+		bytes, each int
+		grows       bool
+	}{
+		{"all comes", 1 << 20, 0, true}, {"next to nothing comes", 1000, 0, false},
+		{"too little for each", 1000, 2 * first, true},
+	} {
+		c, now := &Control{}, time.Unix(0, 0)
+		s := Seen{Trip: 40 * time.Millisecond, Bytes: tc.bytes, Least: 3000, Each: float64(tc.each)}
+		begun := c.Step(now, s)
+		var got float64
+		for range 8 {
+			now = now.Add(40 * time.Millisecond)
+			got = c.Step(now, s)
+		}
+		if (got > begun) != tc.grows {
+			t.Errorf("%s: from %.0f to %.0f", tc.name, begun, got)
+		}
 	}
 }

@@ -1,21 +1,25 @@
 package background
 
 import (
+	"math"
 	"net"
 	"sync"
 	"syscall"
 	"time"
 )
 
-// How often a Group looks at its connections, and the least window, in bytes: of all
-// together two packets, so that an ACK for every second one keeps them going, and of each
-// one. More, on a thin line with several connections, is what others do not get.
+// How often a Group looks at its connections, and the least window, in bytes, of all
+// together: two packets, so that an ACK for every second one keeps them going. With more,
+// on a thin line with several connections, there is too little for others.
 const (
-	shortest  = 10 * time.Millisecond
-	longest   = 100 * time.Millisecond
-	packet    = 1460
-	leastAll  = 2 * packet
-	leastEach = packet
+	shortest = 10 * time.Millisecond
+	longest  = 100 * time.Millisecond
+	packet   = 1460
+	leastAll = 2 * packet
+	// closed is the window of a connection for which there is no packet: the least that
+	// Linux knows. A full packet does not fit, so that a server sends what does once in
+	// a while to see whether more may come, and the connection is not taken for dead.
+	closed = 1152
 	// quiet is how long a connection may bring nothing before it counts no more.
 	quiet = time.Second
 )
@@ -27,20 +31,30 @@ type Group struct {
 	members []*member
 	running bool
 	control Control
+	all     int // bytes that may be under way, 0: nothing came yet
+	active  int // connections that share them
+	turn    int // of those that have a packet more than others
+	turned  time.Time
 }
 
 // member is one connection.
 type member struct {
-	raw  syscall.RawConn
-	got  uint64 // bytes so far
-	last time.Time
-	set  int // its window, 0: as the system has it
+	raw   syscall.RawConn
+	got   uint64        // bytes so far
+	trip  time.Duration // as the system smooths it
+	least time.Duration
+	last  time.Time
+	size  int // of its packets
+	set   int // its window, 0: as the system has it
 }
 
 // seen is what the system tells of a connection.
 type seen struct {
 	trip time.Duration // round trip of what it receives, 0: not known
 	got  uint64
+	size int // of its packets
+	// least is the shortest round trip of what it sends, 0: not known.
+	least time.Duration
 }
 
 // Join takes a connection. It leaves by itself when it is closed.
@@ -55,11 +69,26 @@ func (g *Group) Join(c net.Conn) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.members = append(g.members, &member{raw: raw, last: time.Now()})
+	m := &member{raw: raw}
+	g.members = append(g.members, m)
+	unbound(raw)
+	m.bound(g.idle())
 	if !g.running {
 		g.running = true
 		go g.run()
 	}
+}
+
+// Control prepares a connection that is not made yet, as net.Dialer wants it: what it
+// offers before Join bounds it is what a server sends at once, which is too much for a
+// thin line.
+func (g *Group) Control(_, _ string, c syscall.RawConn) error {
+	if g != nil {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		prepare(c, g.idle())
+	}
+	return nil
 }
 
 // run goes on while there are connections.
@@ -79,19 +108,21 @@ func (g *Group) run() {
 func (g *Group) look(now time.Time) (wait time.Duration, goesOn bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var trip time.Duration
+	var s Seen
 	active, open := 0, g.members[:0]
 	for _, m := range g.members {
-		s, ok := measure(m.raw)
+		is, ok := measure(m.raw)
 		if !ok {
 			continue // it was closed
 		}
 		open = append(open, m)
-		if s.got != m.got {
-			m.got, m.last = s.got, now
-			if s.trip > 0 && (trip == 0 || s.trip < trip) {
-				trip = s.trip
-			}
+		if is.least != m.least { // the system remembers it for minutes
+			s.Small, m.least = shorter(s.Small, is.least), is.least
+		}
+		if is.got != m.got {
+			s.Bytes += int(is.got - m.got)
+			s.Trip = shorter(s.Trip, m.sample(is))
+			m.got, m.last, m.trip, m.size = is.got, now, is.trip, max(m.size, is.size)
 		}
 		if now.Sub(m.last) < quiet {
 			active++
@@ -106,21 +137,78 @@ func (g *Group) look(now time.Time) (wait time.Duration, goesOn bool) {
 	if active == 0 {
 		return longest, true
 	}
-	all := g.control.Step(now, trip, least(active))
-	for _, m := range open {
-		m.bound(int(all) / active)
-	}
-	return min(max(trip/4, shortest), longest), true
+	s.Least, s.Each = leastAll, float64(active*packet)
+	all := g.control.Step(now, s)
+	g.share(now, int(all), active)
+	return min(max(g.control.trip()/4, shortest), longest), true
 }
 
-// least is the least that so many connections need under way together, in bytes.
-func least(active int) float64 { return float64(max(leastAll, active*leastEach)) }
+// share bounds all connections: those that are active to what they may have together, in
+// whole packets, since a server sends the rest of a window as a packet of its own; and
+// those that wait to what they would have as one more. Where there is too little for all, they
+// take turns.
+func (g *Group) share(now time.Time, all, active int) {
+	g.all, g.active = all, active
+	if now.Sub(g.turned) >= quiet {
+		g.turn, g.turned = g.turn+1, now
+	}
+	nth := g.turn
+	for _, m := range g.members {
+		if now.Sub(m.last) >= quiet {
+			m.bound(g.idle())
+			continue
+		}
+		m.bound(part(all, m.packet(), active, nth%active))
+		nth++
+	}
+}
+
+// idle is the window of a connection that is not active.
+func (g *Group) idle() int {
+	all := g.all
+	if all == 0 { // it is the first
+		all = first
+	}
+	return max(packet, part(all, packet, g.active+1, g.active))
+}
+
+// part is the window of the nth of so many connections that may have all together: whole
+// packets of a size, of which the first have one more than the others. Those that have
+// none are closed.
+func part(all, size, active, nth int) int {
+	packets := all / size
+	n := packets / active
+	if nth < packets%active {
+		n++
+	}
+	return max(closed, n*size)
+}
+
+// packet is the size of those that come.
+func (m *member) packet() int {
+	if m.size < packet/2 { // none was full yet
+		return packet
+	}
+	return m.size
+}
 
 // bound sets the window of a connection, unless it is about that already.
 func (m *member) bound(window int) {
-	if d := window - m.set; m.set > 0 && max(d, -d) < m.set/32 {
+	// The system widens it, too, where it makes room for more.
+	if d := window - windowOf(m.raw); m.set > 0 && max(d, -d) < m.set/32 {
 		return
 	}
 	m.set = window
 	setWindow(m.raw, window)
+}
+
+// sample is the round trip of late. The system smooths it: it adds an eighth of the
+// difference for each time that it measures, which is about once for two packets. A
+// newer Linux does so only where it grows. So a round trip that falls is as it is told.
+func (m *member) sample(is seen) time.Duration {
+	if m.trip == 0 || is.trip <= m.trip {
+		return is.trip
+	}
+	times := max(1, float64(is.got-m.got)/(2*packet))
+	return m.trip + time.Duration(float64(is.trip-m.trip)/(1-math.Pow(7./8, times)))
 }

@@ -9,3 +9,9 @@ import "syscall"
 func measure(syscall.RawConn) (seen, bool) { return seen{}, false }
 
 func setWindow(syscall.RawConn, int) {}
+
+func windowOf(syscall.RawConn) int { return 0 }
+
+func prepare(syscall.RawConn, int) {}
+
+func unbound(syscall.RawConn) {}

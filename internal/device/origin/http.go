@@ -308,13 +308,25 @@ func (c *Config) dial(ctx context.Context, network, to string, control dialContr
 // be any.
 type dialControl = func(network, address string, conn syscall.RawConn) error
 
+// both asks two, of which the first may be nil.
+func both(first, second dialControl) dialControl {
+	return func(network, address string, conn syscall.RawConn) error {
+		if first != nil {
+			if err := first(network, address, conn); err != nil {
+				return err
+			}
+		}
+		return second(network, address, conn)
+	}
+}
+
 // transport returns net/http's transport in our configuration.
 func (c *Config) transport(withCert bool, control dialControl, group *background.Group) *http.Transport {
 	var one http.Protocols
 	one.SetHTTP1(true) // one body at a time needs no streams
 	t := &http.Transport{
 		DialContext: func(ctx context.Context, network, to string) (net.Conn, error) {
-			conn, err := c.dial(ctx, network, to, control)
+			conn, err := c.dial(ctx, network, to, both(control, group.Control))
 			if err == nil {
 				group.Join(conn)
 			}
