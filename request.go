@@ -108,6 +108,9 @@ type Server struct {
 	// Connections is the most connections at the same time over which a file is
 	// downloaded, 1 to 16; there are as many as bring more. 0: 16.
 	Connections int
+	// Background has downloads over HTTP give way to everything else on the line. False:
+	// they take what TCP gives them.
+	Background bool
 	// Retries is how often to try a server again after a failure, 0 to try
 	// once. nil: 2, and a server that has already sent bytes is tried for a
 	// minute.

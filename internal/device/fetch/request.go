@@ -54,6 +54,7 @@ type Server struct {
 	ClientCert     *tls.Certificate
 	LimitRate      int64
 	Connections    int
+	Background     bool
 	Retries        *int
 	ConnectTimeout time.Duration
 	TFTPBlockSize  int
@@ -173,7 +174,7 @@ func (s Server) config(from netip.Addr) origin.Config {
 	cfg := origin.Config{
 		Headers: s.Header.Clone(), CACert: s.CACerts, ClientCert: s.ClientCert, LimitRate: s.LimitRate,
 		ConnectTimeout: s.ConnectTimeout, StallTimeout: origin.RootStallTimeout, BlockSize: s.TFTPBlockSize,
-		WindowSize: s.TFTPWindow,
+		WindowSize: s.TFTPWindow, Background: s.Background,
 	}
 	if from.IsLoopback() {
 		cfg.LocalAddr = from

@@ -29,6 +29,7 @@ type Flags struct {
 	retry             int
 	window, block     int
 	connections       int
+	background        bool
 	connectTimeout    time.Duration
 	given             func(flag string) bool // on the command line
 }
@@ -43,6 +44,8 @@ func (o *Flags) Register(fl *pflag.FlagSet) {
 	fl.StringVar(&o.limitRate, "limit-rate", "", "most bytes a second from the server, such as 200k or 2M")
 	fl.IntVar(&o.connections, "origin-connections", 0,
 		"most connections at the same time over which a file is downloaded, 1 to 16; as many as bring more (default 16)")
+	fl.BoolVar(&o.background, "background", false,
+		"give way to everything else on the line, as an agent's downloads over HTTP do")
 	fl.IntVar(&o.retry, "retry", 2,
 		"how often to try the server again when it fails; without it, one that has served is also tried for a minute")
 	fl.DurationVar(&o.connectTimeout, "connect-timeout", 0,
@@ -88,7 +91,7 @@ func (o *Flags) Hide(word string) string {
 // Server says the same to package fetch.
 func (o *Flags) Server() (fetch.Server, error) {
 	s := fetch.Server{ConnectTimeout: o.connectTimeout, TFTPBlockSize: o.block, TFTPWindow: o.window,
-		Connections: o.connections, Header: http.Header{}}
+		Connections: o.connections, Background: o.background, Header: http.Header{}}
 	if o.retry < 0 {
 		return s, fmt.Errorf("--retry is 0 or more, not %d", o.retry)
 	}
