@@ -50,6 +50,11 @@ shapes every port; loopback needs no rights and shapes the server only.`,
 	fl.Var(&f.cfg.WAN, "wan", "rate of the file server's link")
 	fl.Var(&f.cfg.LAN, "lan", "rate of every device's port (netns only)")
 	longLinkFlags(fl, &f.cfg.RTT, &f.cfg.Jitter, &f.cfg.Loss)
+	fl.DurationVar(&f.cfg.Queue, "queue", 0,
+		"how long a packet may wait before the WAN (netns only; 0: a round trip and 50 ms)")
+	fl.BoolVar(&f.cfg.Beside.Call, "call", false, "a call of others beside it, looked at from 5 s on (netns only)")
+	fl.IntVar(&f.cfg.Beside.Downloads, "elsewhere", 0,
+		"connections over which others download without end from 2 s on (netns only)")
 	fl.Var(&f.cfg.Size, "size", "size of the file")
 	fl.StringVar(&f.cfg.Kind, "kind", site.KindNamespace, "netns or loopback")
 	fl.StringVar(&f.mode, "mode", modePeers, "peers, or classic: every device downloads by itself")

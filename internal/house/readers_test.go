@@ -39,6 +39,7 @@ var decoders = regexp.MustCompile(`^(` + strings.Join([]string{
 var harmlessReaders = map[string]string{
 	"(*cmd/peerload-lab.benchFlags).begin":                 "its own command line",
 	"(*internal/device/engine.Device).accept":              "an address that the kernel tells",
+	"(*internal/lab/measure.beside).call":                  "packets that the laboratory itself has sent",
 	"(*internal/device/status.Dir).drawID":                 "random bytes",
 	"(*internal/lab/site.Namespaces).Ports":                "a link that the laboratory has named",
 	"internal/controller/webhook.Sign":                     "a secret that the controller itself has made",

@@ -46,6 +46,11 @@ type Config struct {
 	// Loss is the part of the packets that the WAN loses: see LinkConfig;
 	// namespace sites only. 0: none.
 	Loss units.Fraction
+	// Queue is how long a packet may wait before the WAN: see LinkConfig; namespace
+	// sites only. 0: a round trip and 50 ms.
+	Queue time.Duration
+	// Beside is what others do on the WAN; namespace sites only. Nothing: they are quiet.
+	Beside Beside
 	// Size of the file. Required.
 	Size units.Size
 	// Kind of site: KindLoopback or KindNamespace. Required.
@@ -101,6 +106,10 @@ func (c Config) Validate() error {
 		return errors.New("size, WAN and LAN must be set")
 	case c.link().Long() && c.Kind != site.KindNamespace:
 		return errors.New("only a site of --kind netns has a WAN with a round trip or loss: choose it")
+	case c.Beside.any() && c.Kind != site.KindNamespace:
+		return errors.New("only a site of --kind netns has room for a call or a download of others: choose it")
+	case c.Beside.Downloads < 0 || c.Beside.Downloads > mostBeside:
+		return fmt.Errorf("--elsewhere is 0 to %d, not %d", mostBeside, c.Beside.Downloads)
 	case !c.Peers && len(c.KillRoot) > 0:
 		return errors.New("without peers there is no root to kill: leave --kill-root out")
 	case c.Client != nil && (c.Peers || c.Late > 0):
@@ -125,7 +134,15 @@ func (c Config) Validate() error {
 }
 
 func (c Config) link() site.LinkConfig {
-	return site.LinkConfig{Rate: c.WAN, RTT: c.RTT, Jitter: c.Jitter, Loss: c.Loss}
+	return site.LinkConfig{Rate: c.WAN, RTT: c.RTT, Jitter: c.Jitter, Loss: c.Loss, Queue: c.Queue}
+}
+
+// hosts is how many there are at the site.
+func (c Config) hosts() int {
+	if c.Beside.any() {
+		return c.Devices + c.Late + 1
+	}
+	return c.Devices + c.Late
 }
 
 // Bound is the shortest time in which the last device can have the file.
@@ -174,6 +191,8 @@ type measurement struct {
 	dead  []*process.Proc // killed and replaced
 	kills []kill
 	left  map[int]bool // killed and left dead
+
+	besideResult *BesideResult
 }
 
 // kill is a root that was killed, and when.
@@ -203,6 +222,7 @@ func Run(ctx context.Context, cfg Config) (_ *Result, err error) {
 		return nil, err
 	}
 	var helpers sync.WaitGroup
+	var failed error // of what is beside
 	watch, stop := context.WithCancel(runCtx)
 	helpers.Go(func() { m.sample(watch) })
 	if len(cfg.KillRoot) > 0 {
@@ -214,6 +234,9 @@ func Run(ctx context.Context, cfg Config) (_ *Result, err error) {
 	if cfg.Client != nil && cfg.Client.Done != nil {
 		helpers.Go(func() { m.endClients(watch, end) })
 	}
+	if cfg.Beside.any() {
+		helpers.Go(func() { failed = m.besides(watch) })
+	}
 	if m.sending != nil {
 		helpers.Go(func() { m.watchSender(watch, m.sending, end) })
 	}
@@ -221,6 +244,9 @@ func Run(ctx context.Context, cfg Config) (_ *Result, err error) {
 	stop()
 	helpers.Wait()
 	m.wait() // a device that was started meanwhile
+	if failed != nil {
+		return nil, failed
+	}
 	for _, p := range []*process.Proc{m.helper, m.sending} {
 		if p != nil {
 			end()
@@ -291,8 +317,8 @@ func (m *measurement) prepare(ctx context.Context) (err error) {
 func newSite(cfg Config) (site.Site, error) {
 	if cfg.Kind == site.KindNamespace {
 		s, err := site.NewNamespaces(site.NamespaceConfig{
-			Devices: cfg.Devices + cfg.Late, WAN: cfg.WAN, LAN: cfg.LAN, RTT: cfg.RTT, Jitter: cfg.Jitter, Loss: cfg.Loss,
-			Multicast: cfg.sends(),
+			Devices: cfg.hosts(), WAN: cfg.WAN, LAN: cfg.LAN, RTT: cfg.RTT, Jitter: cfg.Jitter, Loss: cfg.Loss,
+			Queue: cfg.Queue, Multicast: cfg.sends(),
 		})
 		if err != nil {
 			return nil, err

@@ -73,7 +73,8 @@ type Result struct {
 	BroadcastsLater    int     `json:"broadcasts_later,omitempty"`
 	BroadcastsPerS     float64 `json:"broadcasts_later_per_s,omitempty"`
 
-	Late *LateDevice `json:"late,omitempty"`
+	Late   *LateDevice   `json:"late,omitempty"`
+	Beside *BesideResult `json:"beside,omitempty"`
 
 	// BusiestSent is what the busiest device sent, with all headers; on
 	// namespace sites only.
@@ -105,7 +106,7 @@ func (m *measurement) result(timedOut bool) *Result {
 		State: m.dir.Filesystem, TimedOut: timedOut, BoundS: c.Bound().Seconds(),
 		EndS:     time.Since(m.zero).Seconds(),
 		Expected: c.Devices + c.Late - len(m.left), Kills: m.resumed(), Depth: m.depth(), Reasons: map[string]int{},
-		Procs: c.Procs, Late: m.late(),
+		Procs: c.Procs, Late: m.late(), Beside: m.besideResult,
 	}
 	if r.Procs == 0 {
 		r.Procs = 1
@@ -337,6 +338,7 @@ func (r *Result) Text(w io.Writer) {
 		p("  late             %8.3f s from the start, size/LAN %.3f s; %d bytes of payload over the WAN", l.TookS, l.BoundS,
 			l.WANBytes)
 	}
+	r.Beside.text(p)
 	p("  complete         %d of %d", r.Complete, r.Expected)
 	if r.TimedOut {
 		p("  TIMED OUT")

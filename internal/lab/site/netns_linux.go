@@ -77,6 +77,8 @@ type NamespaceConfig struct {
 	Jitter time.Duration
 	// Loss is the part of the packets that the WAN loses: see LinkConfig.
 	Loss units.Fraction
+	// Queue is how long a packet may wait before the WAN: see LinkConfig.
+	Queue time.Duration
 	// Multicast makes the routers forward what the server's side sends to the
 	// groups AnnounceGroup and DataGroup. False: they stop it, as most do.
 	Multicast bool
@@ -97,7 +99,7 @@ func (c NamespaceConfig) Validate() error {
 }
 
 func (c NamespaceConfig) link() LinkConfig {
-	return LinkConfig{Rate: c.WAN, RTT: c.RTT, Jitter: c.Jitter, Loss: c.Loss, Seed: 1}
+	return LinkConfig{Rate: c.WAN, RTT: c.RTT, Jitter: c.Jitter, Loss: c.Loss, Queue: c.Queue, Seed: 1}
 }
 
 // subnet returns in which subnet device i is.

@@ -37,13 +37,16 @@ type LinkConfig struct {
 	Jitter time.Duration
 	// Loss is the part of the packets that is lost, each way; 0 to 0.5.
 	Loss units.Fraction
+	// Queue is how long a packet may wait while the link is busy; RTT and 50 ms if it
+	// is 0.
+	Queue time.Duration
 	// Seed makes jitter and loss repeat for the same packets. 0 is as good as
 	// any other.
 	Seed uint64
 }
 
 // Long reports whether the link needs more than a rate.
-func (c LinkConfig) Long() bool { return c.RTT > 0 || c.Jitter > 0 || c.Loss > 0 }
+func (c LinkConfig) Long() bool { return c.RTT > 0 || c.Jitter > 0 || c.Loss > 0 || c.Queue > 0 }
 
 // Validate refuses what the link cannot be.
 func (c LinkConfig) Validate() error {
@@ -54,6 +57,8 @@ func (c LinkConfig) Validate() error {
 		return fmt.Errorf("--rtt is 0s to %v, not %v", maxRTT, c.RTT)
 	case c.Jitter < 0 || c.Jitter > c.RTT/2:
 		return fmt.Errorf("--jitter is 0s to half of --rtt %v, not %v", c.RTT, c.Jitter)
+	case c.Queue < 0 || c.Queue > maxRTT:
+		return fmt.Errorf("--queue is 0s to %v, not %v", maxRTT, c.Queue)
 	case c.Loss < 0 || c.Loss > 0.5:
 		return fmt.Errorf("--loss is 0%% to 50%%, not %v", c.Loss)
 	}
@@ -78,7 +83,11 @@ func (c LinkConfig) Text() string {
 
 // queue is the most that one way queues while the link is busy, in bytes.
 func (c LinkConfig) queue() int64 {
-	return max(c.Rate.Bytes(c.RTT+extraQueue), smallestQueue)
+	wait := c.Queue
+	if wait == 0 {
+		wait = c.RTT + extraQueue
+	}
+	return max(c.Rate.Bytes(wait), smallestQueue)
 }
 
 // laneCount is what one way of a long link has done so far. Bytes are those of
@@ -145,4 +154,11 @@ func (l *lane) carried(now time.Duration) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.count.Bytes - min(l.count.Bytes, uint64(l.cfg.Rate.Bytes(max(0, l.free-now))))
+}
+
+// waits returns how long the link is busy with what it took.
+func (l *lane) waits(now time.Duration) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return max(0, l.free-now)
 }

@@ -261,3 +261,12 @@ func (s *Namespaces) tunAt(e end) (f *os.File, err error) {
 	})
 	return f, err
 }
+
+// Waits returns how long a packet to the site would wait now before the WAN, and until it
+// has left; false if the WAN is no long link.
+func (s *Namespaces) Waits() (time.Duration, bool) {
+	if s.long == nil {
+		return 0, false
+	}
+	return s.long.down.waits(steadyClock()), true
+}

@@ -48,6 +48,27 @@ func TestLane(t *testing.T) {
 	}
 }
 
+// A queue that is set holds as much, and says how long a packet waits.
+func TestLaneQueue(t *testing.T) {
+	cfg := LinkConfig{Rate: 2 * units.Mbit, RTT: 40 * time.Millisecond, Queue: 200 * time.Millisecond}
+	l := newLane(cfg, 1)
+	taken := 0
+	for range 100 {
+		if _, ok := l.admit(0, 1000); ok {
+			taken++
+		}
+	}
+	if want := 50000 / 1014; taken != want || !cfg.Long() {
+		t.Errorf("%d packets taken at once, want %d", taken, want)
+	}
+	if w := l.waits(0); w < 195*time.Millisecond || w > 200*time.Millisecond {
+		t.Errorf("the last waits %v, want 200 ms", w)
+	}
+	if w := l.waits(time.Second); w != 0 {
+		t.Errorf("%v after all have left", w)
+	}
+}
+
 func TestLaneJitterAndLoss(t *testing.T) {
 	const n, loss = 20_000, 0.02
 	cfg := LinkConfig{Rate: 100 * units.Mbit, RTT: 20 * time.Millisecond, Jitter: 5 * time.Millisecond, Loss: loss,
