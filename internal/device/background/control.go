@@ -48,7 +48,7 @@ type Seen struct {
 
 const (
 	// Target is the time in the queue that a download adds.
-	Target = 7 * time.Millisecond
+	Target = 6 * time.Millisecond
 	// baseSlots of baseFor each are remembered.
 	baseSlots = 4
 	baseFor   = 15 * time.Second

@@ -1,6 +1,7 @@
 package background
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ type packetOnLine struct {
 	flow int
 	at   time.Duration // when it leaves the queue
 	sent time.Duration
+	late time.Duration
 }
 
 // rig is a line in virtual time: a queue before a rate, and behind it half of the
@@ -21,9 +23,11 @@ type rig struct {
 	queue time.Duration // longest
 	late  bool          // the empty line's round trip is not known from a handshake
 	free  time.Duration
-	call  []time.Duration // how long each packet of the call waited
-	got   [2]float64      // bytes of ours, and of another download
-	lost  int
+	// jitter is how much later than the line says a packet may come.
+	jitter time.Duration
+	call   []time.Duration // how long each packet of the call waited
+	got    [2]float64      // bytes of ours, and of another download
+	lost   int
 }
 
 const size = 1500
@@ -42,14 +46,14 @@ func (r *rig) put(now time.Duration, bytes float64) (time.Duration, bool) {
 // queue until it loses something, as TCP does. It counts from from on.
 func (r *rig) play(c *Control, other, from, end time.Duration) {
 	const tick = time.Millisecond
-	epoch := time.Unix(0, 0)
+	epoch, random := time.Unix(0, 0), rand.New(rand.NewPCG(18, 18))
 	window, flight := 0.0, [2]float64{}
 	look := time.Duration(0)
 	cwnd, lossAt := 10.0*size, time.Duration(0)
 	seen, way, came := time.Duration(0), []packetOnLine(nil), 0
 	for now := time.Duration(0); now < end; now += tick {
 		way = slices.DeleteFunc(way, func(p packetOnLine) bool {
-			if p.at+r.trip > now {
+			if p.at+p.late+r.trip > now {
 				return false
 			}
 			flight[p.flow] -= size
@@ -101,7 +105,8 @@ func (r *rig) play(c *Control, other, from, end time.Duration) {
 					break
 				}
 				flight[flow] += size
-				way = append(way, packetOnLine{flow: flow, at: at, sent: now})
+				late := time.Duration(random.Int64N(int64(r.jitter) + 1))
+				way = append(way, packetOnLine{flow: flow, at: at, sent: now, late: late})
 			}
 		}
 	}
@@ -162,7 +167,7 @@ func TestAloneAgain(t *testing.T) {
 // A device that comes when its own first packets fill the queue learns from the pauses how
 // long the empty line takes: else it would keep the queue that it made.
 func TestLearnsFromPauses(t *testing.T) {
-	r := rig{rate: 2e6 / 8, queue: 200 * time.Millisecond, late: true}
+	r := rig{rate: 2e6 / 8, trip: 20 * time.Millisecond, queue: 200 * time.Millisecond, late: true}
 	r.put(0, 15000) // 60 ms wait
 	r.play(&Control{}, never, 5*time.Second, 60*time.Second)
 	slices.Sort(r.call)
@@ -210,6 +215,20 @@ func TestGrowsIfUsed(t *testing.T) {
 		}
 		if (got > begun) != tc.grows {
 			t.Errorf("%s: from %.0f to %.0f", tc.name, begun, got)
+		}
+	}
+}
+
+// Packets that come late for another reason than the queue, as by radio, do not stop the
+// download.
+func TestJitter(t *testing.T) {
+	for _, mbit := range []float64{2, 20} {
+		r := rig{rate: mbit * 1e6 / 8, trip: 40 * time.Millisecond, queue: 200 * time.Millisecond,
+			jitter: 20 * time.Millisecond}
+		const from, end = 5 * time.Second, 60 * time.Second
+		r.play(&Control{}, never, from, end)
+		if used := r.got[0] / (r.rate * (end - from).Seconds()); used < 0.8 {
+			t.Errorf("%.0f Mbit/s: %.2f of the line used", mbit, used)
 		}
 	}
 }
