@@ -32,6 +32,11 @@ type Scenario struct {
 	// Line is true if what a line brings is what counts: it is compared with programs by
 	// which one device downloads alone, and from several servers.
 	Line bool
+	// Queue is how long a packet may wait before the WAN, 0 as the site has it.
+	Queue time.Duration
+	// Beside is what others do on the WAN. If they do anything, that is what counts: how
+	// much of the line they get, and how late a call's packets come.
+	Beside measure.Beside
 }
 
 // Scenarios are those of the bench, in the order of its table. The sizes keep
@@ -58,6 +63,16 @@ func Scenarios() []Scenario {
 		s.LAN, s.Size, s.Devices, s.Congestion, s.Line = 100*units.Mbit, 20e6, []int{16}, "cubic", true
 		all = append(all, s)
 	}
+	call := measure.Beside{Call: true}
+	for _, s := range []Scenario{
+		{Name: "call2", WAN: 2 * units.Mbit, Size: 9e6, Beside: call},
+		{Name: "call20", WAN: 20 * units.Mbit, Size: 60e6, Beside: call},
+		{Name: "share2", WAN: 2 * units.Mbit, Size: 9e6, Beside: measure.Beside{Call: true, Downloads: 1}},
+		{Name: "share20", WAN: 20 * units.Mbit, Size: 60e6, Beside: measure.Beside{Call: true, Downloads: 1}},
+	} {
+		s.LAN, s.RTT, s.Queue, s.Devices, s.Congestion = 100*units.Mbit, 40*ms, 200*ms, []int{2}, "cubic"
+		all = append(all, s)
+	}
 	return all
 }
 
@@ -76,7 +91,7 @@ func ShortScenarios() []Scenario {
 
 // link returns the scenario's WAN.
 func (s Scenario) link() site.LinkConfig {
-	return site.LinkConfig{Rate: s.WAN, RTT: s.RTT, Loss: s.Loss}
+	return site.LinkConfig{Rate: s.WAN, RTT: s.RTT, Loss: s.Loss, Queue: s.Queue}
 }
 
 // SelectScenarios returns the scenarios that have one of the names, with sites
@@ -142,6 +157,8 @@ type Row struct {
 	CPUS         float64 `json:"cpu_s"` // of all devices
 	// Congestion is the congestion control of both ends, as measure.Result has it.
 	Congestion string `json:"congestion,omitempty"`
+	// Beside is what came of what others did on the WAN.
+	Beside *measure.BesideResult `json:"beside,omitempty"`
 	// Busy is the share of the processors that other work used before the run.
 	Busy   float64 `json:"busy_before"`
 	Failed string  `json:"failed,omitempty"`
@@ -216,6 +233,7 @@ func (c Config) measureConfig(s Scenario, devices int, how way) measure.Config {
 	cfg := measure.Config{
 		Devices: devices, WAN: s.WAN, LAN: s.LAN, RTT: s.RTT, Loss: s.Loss, Size: s.Size, Kind: c.Kind,
 		Product: c.Product, Base: c.Base, Procs: c.Procs, Congestion: s.Congestion,
+		Queue: s.Queue, Beside: s.Beside,
 	}
 	how.change(&cfg)
 	if how.grow != nil && s.Sample > 0 {
@@ -265,7 +283,7 @@ func (c Config) row(ctx context.Context, s Scenario, devices int, how way) Row {
 	})
 	r := results[(len(results)-1)/2]
 	row.LastS, row.MedianS, row.P99S, row.Ratio, row.CPUS, row.Busy = r.LastS, r.MedianS, r.P99S, r.Ratio, r.CPUS, r.Busy
-	row.Congestion = r.Congestion
+	row.Congestion, row.Beside = r.Congestion, r.Beside
 	row.WANRatio, row.WANHeaders, row.BusiestRatio = r.WANRatio, r.WANHeaders, float64(r.BusiestSent)/float64(r.Size)
 	if !r.OK() {
 		row.Failed = r.FailureText()
@@ -314,7 +332,15 @@ func (r Row) Text(w io.Writer) {
 	}
 	c := r.cells()
 	fmt.Fprintf(w, rowFormat, r.Scenario, r.Devices, r.Method,
-		c.Last, c.Median, c.P99, c.Ratio, c.WAN, c.Busiest, c.CPU, c.Others, r.Congestion)
+		c.Last, c.Median, c.P99, c.Ratio, c.WAN, c.Busiest, c.CPU, c.Others, r.notes())
+}
+
+// notes are the congestion control, and what came of what others did on the WAN.
+func (r Row) notes() string {
+	if r.Beside == nil {
+		return r.Congestion
+	}
+	return r.Congestion + "; " + r.Beside.Short()
 }
 
 // rowCells are a row's figures as they are written, with their signs.

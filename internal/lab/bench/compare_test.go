@@ -153,6 +153,9 @@ func TestScenarios(t *testing.T) {
 		if s.Line {
 			devices, longest = []int{16}, 16
 		}
+		if s.Beside.Any() { // that is looked at for half a minute, from 5 s on
+			devices, longest = []int{2}, 36
+		}
 		if !slices.Equal(s.Devices, devices) {
 			t.Errorf("%+v", s)
 		}
@@ -172,24 +175,29 @@ func TestScenarios(t *testing.T) {
 	if len(short) != 3 {
 		t.Errorf("the short ones: %+v", short)
 	}
-	names := []string{"wan20", "wan2", "lan", "far20", "far2", "lossy", "long", "long.1", "long1", "orbit"}
+	names := []string{"wan20", "wan2", "lan", "far20", "far2", "lossy", "long", "long.1", "long1", "orbit", "call2",
+		"call20", "share2", "share20"}
 	if !slices.EqualFunc(all, names, func(s Scenario, name string) bool { return s.Name == name }) {
 		t.Errorf("%+v", all)
 	}
 }
 
 // TestTakesPart: a line is compared with what downloads alone and with the product from
-// several servers, a site with what brings the file to all devices.
+// several servers, a site with what brings the file to all devices, a call with what one
+// device downloads by, and with the product.
 func TestTakesPart(t *testing.T) {
-	site, line := Scenario{}, Scenario{Line: true}
+	site, line, call := Scenario{}, Scenario{Line: true}, Scenario{Beside: measure.Beside{Call: true}}
 	for _, c := range []struct {
-		way        way
-		site, line bool
+		way              way
+		site, line, call bool
 	}{
-		{way{on: both}, true, true}, {way{on: sites}, true, false}, {way{on: lines}, false, true},
+		{way{on: both}, true, true, false}, {way{on: both, ours: true}, true, true, true},
+		{way{on: sites, ours: true}, true, false, false}, {way{on: lines}, false, true, false},
+		{way{on: lines, alone: true}, false, true, true}, {way{on: calls}, false, false, true},
 	} {
-		if c.way.takesPart(site) != c.site || c.way.takesPart(line) != c.line {
-			t.Errorf("%+v: on a site %v, on a line %v", c.way, c.way.takesPart(site), c.way.takesPart(line))
+		got := [3]bool{c.way.takesPart(site), c.way.takesPart(line), c.way.takesPart(call)}
+		if got != [3]bool{c.site, c.line, c.call} {
+			t.Errorf("%+v: on a site, a line, beside a call: %v", c.way, got)
 		}
 	}
 }

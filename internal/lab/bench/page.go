@@ -161,7 +161,7 @@ func (b pageRow) chart() chartRow {
 	}
 	row.Tip += fmt.Sprintf("last %s s, median %s s, p99 %s s\n%s × bound, %s copies over the WAN\n"+
 		"busiest device sent %s × size, processor time %s s\ncongestion control %s",
-		c.Last, c.Median, c.P99, c.Ratio, c.WAN, c.Busiest, c.CPU, r.Congestion)
+		c.Last, c.Median, c.P99, c.Ratio, c.WAN, c.Busiest, c.CPU, r.notes())
 	return row
 }
 

@@ -36,6 +36,7 @@ const (
 	sites places = iota // whole sites
 	lines               // what a line brings
 	both
+	calls // what others get beside it
 )
 
 // aloneTime is how long a device alone may take: one connection over a line that loses
@@ -43,7 +44,15 @@ const (
 const aloneTime = 10 * time.Minute
 
 // takesPart reports whether the way is compared on a scenario.
-func (w way) takesPart(s Scenario) bool { return w.on == both || (w.on == lines) == s.Line }
+func (w way) takesPart(s Scenario) bool {
+	switch {
+	case s.Beside.Any():
+		return w.on == calls || w.alone || w.ours && w.on == both
+	case w.on == calls:
+		return false
+	}
+	return w.on == both || (w.on == lines) == s.Line
+}
 
 // growth computes from a measured row what a larger site of the scenario
 // takes, for the scenario's file: times, bytes and processor time.
@@ -123,6 +132,7 @@ func (c Config) ownWays(skip func(what, why string)) []way {
 		skip("nginx as the server", err.Error())
 	}
 	add("Peerload, bbr at the server", lines, func(m *measure.Config) { m.Congestion = "bbr" })
+	add("Peerload in the background", calls, same, "--background")
 	add("Peerload over TFTP", lines, func(m *measure.Config) { m.TFTP = true })
 	return all
 }

@@ -27,8 +27,8 @@ type Beside struct {
 	Downloads int
 }
 
-// any reports whether there is anything.
-func (b Beside) any() bool { return b.Call || b.Downloads > 0 }
+// Any reports whether there is anything.
+func (b Beside) Any() bool { return b.Call || b.Downloads > 0 }
 
 // mostBeside bounds the downloads of others.
 const mostBeside = 100
@@ -333,4 +333,17 @@ func (r *BesideResult) text(p func(format string, args ...any)) {
 	p("  queue            median %.1f ms, p99 %.1f ms", r.QueueMedianMS, r.QueueP99MS)
 	p("  line             %.3f used, with all headers; payload of ours %.3f, of others %.3f; for %.1f s", r.Used, r.Ours,
 		r.Elsewhere, r.ForS)
+}
+
+// Short is the result in one line.
+func (r *BesideResult) Short() string {
+	text := fmt.Sprintf("line %.2f used", r.Used)
+	if r.Down != nil {
+		text = fmt.Sprintf("call p99 %.1f ms, %d of %d lost, queue p99 %.1f ms, %s", r.Down.P99MS,
+			r.Down.Lost+r.Up.Lost, r.Down.Packets+r.Up.Packets, r.QueueP99MS, text)
+	}
+	if r.Elsewhere > 0 {
+		text += fmt.Sprintf(", %.2f elsewhere", r.Elsewhere)
+	}
+	return text
 }

@@ -106,7 +106,7 @@ func (c Config) Validate() error {
 		return errors.New("size, WAN and LAN must be set")
 	case c.link().Long() && c.Kind != site.KindNamespace:
 		return errors.New("only a site of --kind netns has a WAN with a round trip or loss: choose it")
-	case c.Beside.any() && c.Kind != site.KindNamespace:
+	case c.Beside.Any() && c.Kind != site.KindNamespace:
 		return errors.New("only a site of --kind netns has room for a call or a download of others: choose it")
 	case c.Beside.Downloads < 0 || c.Beside.Downloads > mostBeside:
 		return fmt.Errorf("--elsewhere is 0 to %d, not %d", mostBeside, c.Beside.Downloads)
@@ -139,7 +139,7 @@ func (c Config) link() site.LinkConfig {
 
 // hosts is how many there are at the site.
 func (c Config) hosts() int {
-	if c.Beside.any() {
+	if c.Beside.Any() {
 		return c.Devices + c.Late + 1
 	}
 	return c.Devices + c.Late
@@ -234,7 +234,7 @@ func Run(ctx context.Context, cfg Config) (_ *Result, err error) {
 	if cfg.Client != nil && cfg.Client.Done != nil {
 		helpers.Go(func() { m.endClients(watch, end) })
 	}
-	if cfg.Beside.any() {
+	if cfg.Beside.Any() {
 		helpers.Go(func() { failed = m.besides(watch) })
 	}
 	if m.sending != nil {
