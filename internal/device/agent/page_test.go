@@ -166,7 +166,7 @@ func TestCSCsh20977_LabelsInTwoLanguages(t *testing.T) {
 	_, cfg := shown(t, "CP-7961G", sharingCnf)
 	base := "http://" + cfg.PageAddress + "/"
 	for _, p := range []string{get(t, base+"?lang=ja", "en"), get(t, base, "ja-JP,ja;q=0.9")} {
-		if !strings.Contains(p, `<html lang="ja">`) || !row(p, "ピアファームウェア共有", "on", "機器") || !row(p, "役割", "ルート") {
+		if !strings.Contains(p, `<html lang="ja">`) || !row(p, "ピアファームウェア共有", "オン", "機器") || !row(p, "役割", "ルート") {
 			t.Errorf("not in Japanese:\n%s", p)
 		}
 	}
@@ -337,6 +337,7 @@ func TestPageSize(t *testing.T) {
 			!strings.Contains(p, "</html>") || !regexp.MustCompile(`<p class="soft">\+ [0-9]+ `).MatchString(p) {
 			t.Errorf("%d bytes: %.3000s", len(p), p)
 		}
+		t.Logf("the largest page, in Japanese %v: %d bytes; 30,000 are allowed", ja, len(p))
 	}
 }
 
@@ -498,7 +499,10 @@ func TestPageLooks(t *testing.T) {
 	pages["rolled back"] = at
 	b := browser.Open(t, foreign.Program(t, "chromium"))
 	for state, at := range pages {
-		for i, name := range []string{"en light 1280", "en dark 390", "ja dark 1280", "ja light 390"} {
+		text, japanese := get(t, at, ""), get(t, at+"?lang=ja", "")
+		t.Logf("%s: %d bytes, in Japanese %d; 30,000 are allowed", state, len(text), len(japanese))
+		for i, name := range []string{"en light 1280", "en dark 390", "ja dark 1280", "ja light 390",
+			"ja dark 390"} {
 			var lang, look string
 			var px int64
 			if _, err := fmt.Sscan(name, &lang, &look, &px); err != nil {

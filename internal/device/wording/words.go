@@ -89,6 +89,9 @@ var words = map[string][2]string{
 	"source " + report.SourceCache:  {"held before", "保持済み"},
 
 	// Codes that are values of settings, with the names that package policy has for them.
+	"value on":  {"on", "オン"},
+	"value off": {"off", "オフ"},
+
 	"value timing lan":     {"for wired networks", "有線 LAN 用"},
 	"value timing classic": {"the times of the original", "従来と同じ待ち時間"},
 
@@ -152,10 +155,12 @@ var words = map[string][2]string{
 	"event proxy":                   {"proxy", "プロキシ"},
 }
 
-// Value is a value of a setting for people: where it is a code, with what that means.
+// Value is a value of a setting for people: a switch in words, and a code with what it means.
 func Value(ja bool, setting, value string) string {
 	w, ok := words["value "+setting+" "+value]
 	switch {
+	case value == "on" || value == "off":
+		return Say(ja, "value "+value)
 	case !ok:
 		return value
 	case ja:

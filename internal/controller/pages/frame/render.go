@@ -91,7 +91,7 @@ func (f *Frame) funcs(ja bool) template.FuncMap {
 	return template.FuncMap{
 		"t":            func(en string, args ...any) string { return words.Say(ja, en, args...) },
 		"say":          func(key string) string { return wording.Say(ja, key) },
-		"settingvalue": func(setting, is string) string { return wording.Value(ja, setting, is) },
+		"settingvalue": func(setting, is string) string { return SettingValue(ja, setting, is) },
 		"asset":        assetPath,
 		"target":       func(is string) string { return Target(ja, is) },
 		"actor":        func(kind, name string) string { return Actor(ja, kind, name) },

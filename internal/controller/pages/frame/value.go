@@ -49,11 +49,8 @@ func Value(ja bool, field, is string) Said {
 
 // SettingValue is the value of a setting in the language of a page.
 func SettingValue(ja bool, setting, is string) string {
-	switch is {
-	case "":
+	if is == "" {
 		return words.Say(ja, "empty")
-	case "on", "off":
-		return words.Say(ja, "value "+is)
 	}
 	return wording.Value(ja, setting, is)
 }
