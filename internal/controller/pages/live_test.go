@@ -294,6 +294,12 @@ func TestLiveThousand(t *testing.T) {
 	t.Logf("the longest of each kind, in ms by the clock: %s", said("longest"))
 	if shots := os.Getenv("PEERLOAD_SHOTS"); shots != "" {
 		b.Shot(filepath.Join(shots, "live thousand.png"))
+		b.Cookie(s.url, "peerload_language", "ja")
+		b.Cookie(s.url, "peerload_look", "dark")
+		b.Width(390)
+		b.Go(s.url + "/sites/Tokyo/live")
+		waitFor(b, `Number(document.querySelector("#live-canvas").dataset.frames) > 3`)
+		b.Shot(filepath.Join(shots, "live thousand ja dark 390.png"))
 	}
 }
 
