@@ -108,6 +108,7 @@ func TestBoardInBrowser(t *testing.T) {
 	b.Wait(`document.querySelector("#live-root").textContent.includes("It downloads from the server for its subnet")`)
 	b.Wait(`[...document.querySelectorAll("#live-rows tr")].filter(
 		r => parseInt(r.cells[1].textContent) >= 20).length > 5`)
+	b.Wait(`(() => { const t = document.querySelector("#live-time"); return t.value === t.max && t.max > t.min; })()`)
 	if shots := os.Getenv("PEERLOAD_SHOTS"); shots != "" {
 		b.Shot(filepath.Join(shots, "live.png"))
 	}

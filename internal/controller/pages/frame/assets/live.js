@@ -404,8 +404,9 @@
     const answer = await fetch(page.dataset.last);
     if (!answer.ok) return;
     replay = await answer.json();
-    at("time").max = replay.changes.length;
-    if (!past) at("time").value = replay.changes.length;
+    // The present is the right end, also where nothing has changed yet.
+    at("time").max = Math.max(replay.changes.length, 1);
+    if (!past) at("time").value = at("time").max;
     stamp();
   }
   function stamp() {
