@@ -10,6 +10,7 @@ package teller
 
 import (
 	"encoding/json"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +28,10 @@ const (
 	// batchCost is about how many bytes a batch takes on the line beside its own: the
 	// request and the answer of HTTP/2, TLS and TCP/IP. See also onLine.
 	batchCost = 330
+	// late is for how many batches, also empty ones, a device counts as told of lately: a
+	// controller that has forgotten what is at work is told of it once more, too. It may have
+	// ended before it showed or kept what it had taken.
+	late = 3
 	// mostBytes bounds what a carrier keeps of its followers.
 	mostBytes = 512 << 10
 	// oneState is about how many bytes the state of one device takes when it is sent,
@@ -44,7 +49,8 @@ type Teller struct {
 	sizes   map[string]int
 	size    int
 	changes map[string]live.State
-	queue   []string // of the devices that have changes, in the order in which they came
+	queue   []string       // of the devices that have changes, in the order in which they came
+	told    [late][]string // the devices of the latest batches, the last one first; see late
 	watch   order.Watch
 	asked   bool    // the controller wants to be told at all
 	each    float64 // bytes of one state when it was sent last
@@ -61,8 +67,8 @@ func New(device string, phase func() Phase) *Teller {
 // now.
 func (t *Teller) Woken() <-chan struct{} { return t.wake }
 
-// Watch takes what the controller wants. With Again, what is at work is told once more:
-// the controller may have forgotten it.
+// Watch takes what the controller wants. With Again, what is at work, and what was told
+// last, is told once more: the controller may have forgotten it.
 func (t *Teller) Watch(w order.Watch) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -77,7 +83,8 @@ func (t *Teller) Watch(w order.Watch) {
 	}
 }
 
-// Again has everything told once more that is at work: another carrier knows nothing.
+// Again has everything told once more that is at work or was told last: another carrier
+// knows nothing.
 func (t *Teller) Again() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -87,7 +94,8 @@ func (t *Teller) Again() {
 
 func (t *Teller) again() {
 	for _, s := range t.picture.All() {
-		if s.Busy() {
+		lately := func(batch []string) bool { return slices.Contains(batch, s.Device) }
+		if s.Busy() || slices.ContainsFunc(t.told[:], lately) {
 			t.change(s)
 		}
 	}
@@ -156,6 +164,8 @@ func (t *Teller) Batch() (b []byte, next time.Duration) {
 	if !t.asked {
 		return nil, Seldom
 	}
+	copy(t.told[1:], t.told[:])
+	t.told[0] = nil
 	rate := float64(t.watch.Rate)
 	if next = Every; rate <= 0 {
 		rate, next = SeldomRate, Seldom
@@ -185,6 +195,7 @@ func (t *Teller) Batch() (b []byte, next time.Duration) {
 		}
 		for _, s := range states {
 			delete(t.changes, s.Device)
+			t.told[0] = append(t.told[0], s.Device)
 		}
 		t.queue = t.queue[len(states):]
 		t.each = max(1, float64(len(b))/float64(len(states)))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/peerload/peerload/internal/live"
@@ -73,10 +74,20 @@ func TestOwn(t *testing.T) {
 		got[0].Files[0].Have != 1000 || got[0].Files[0].WAN != 250 {
 		t.Errorf("%+v", got)
 	}
-	// A controller that has forgotten needs what is at work, and how the device stands.
+	// A controller that has forgotten needs what is at work, and how the device stands. What
+	// has ended just now it may have taken, and shown nobody.
+	d.Watch(order.Watch{Again: true})
+	if got := told(t, d); len(got) != 1 || len(got[0].Files) != 1 || got[0].Files[0].End != live.EndDone {
+		t.Errorf("%+v", got)
+	}
+	for range late {
+		if got := told(t, d); got != nil {
+			t.Errorf("%+v", got)
+		}
+	}
 	d.Watch(order.Watch{Again: true})
 	if got := told(t, d); len(got) != 1 || len(got[0].Files) != 0 {
-		t.Errorf("%+v", got)
+		t.Errorf("long after its end: %+v", got)
 	}
 	// Another load: its files begin anew, and the old ones are not told of any more.
 	phase.Load, phase.State = "phone-3", report.StateDownloading
@@ -144,6 +155,40 @@ func TestCarrier(t *testing.T) {
 		if d.Put([]byte(bad)) {
 			t.Errorf("%q is taken", bad)
 		}
+	}
+}
+
+// TestEndedLately: a controller that was killed is told once more of followers that had
+// ended just before, and of no others.
+func TestEndedLately(t *testing.T) {
+	d, _ := rig()
+	d.Watch(order.Watch{Rate: 4000})
+	put := func(i int, have int64, end string) {
+		s := live.State{Device: fmt.Sprintf("SEP00112233%04X", i), Load: "phone-2",
+			Files: []live.File{{Name: "a.bin", Size: 1000, Have: have, End: end}}}
+		text, err := json.Marshal(s)
+		if err != nil || !d.Put(text) {
+			t.Fatalf("%s: %v", text, err)
+		}
+	}
+	put(1, 1000, live.EndDone)
+	told(t, d)
+	for range late {
+		told(t, d)
+	}
+	put(2, 1000, live.EndDone)
+	put(3, 400, "")
+	told(t, d)
+	d.Watch(order.Watch{Rate: 4000, Again: true})
+	var again []string
+	for _, s := range told(t, d) {
+		if len(s.Files) > 0 {
+			again = append(again, s.Device)
+		}
+	}
+	slices.Sort(again)
+	if want := []string{"SEP001122330002", "SEP001122330003"}; !slices.Equal(again, want) {
+		t.Errorf("told again of %v, want %v", again, want)
 	}
 }
 
