@@ -437,6 +437,7 @@ func TestLivePage(t *testing.T) {
 	b.Wait(`document.querySelector("#live-root").textContent.includes("Root of this file")`)
 	b.Wait(rows + `.filter(r => r.cells[3].textContent.includes("root")).length === 1`)
 	b.Wait(rows + `.filter(r => r.cells[2].textContent === "peer").length === 5`)
+	b.Wait(`document.querySelector("#live-done").textContent === "0"`) // none shows its first load any more
 	back := goesBack(b)
 	for _, end := range []func(){o.kill, o.stop} {
 		far := browser.Run(b, chromedp.Evaluate[int](`least()`))
