@@ -95,8 +95,10 @@ func TestFleet(t *testing.T) {
 			t.Errorf("sharing is on at %s: %+v", p.name, s.Last)
 		}
 	}
-	// Each load once for its model, once more for the one that does not share,
-	// and metadata.
+	// Each load once for its model, once more for the one that does not share, and
+	// metadata. On a busy machine a device may have waited long enough for its peers to ask
+	// the server for some of a load: less than a copy, where each by itself would take eight
+	// more.
 	var loads, again int64
 	for line := range strings.Lines(o.ok("load list --json")) {
 		l := item[domain.Load](t, line)
@@ -105,7 +107,7 @@ func TestFleet(t *testing.T) {
 			again = l.Size
 		}
 	}
-	if most := loads + again + 64<<10; origin < loads+again || origin > most {
+	if most := loads + 2*again + 64<<10; origin < loads+again || origin > most {
 		t.Errorf("%d bytes from the server, at least %d and at most %d are due", origin, loads+again, most)
 	}
 	o.orders(len(phones))
