@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -109,15 +110,10 @@ var databases = map[string]func(t *testing.T) domain.Store{
 }
 
 // shared is the PostgreSQL of these tests.
-var shared = storesuite.Shared{Missing: foreign.Missing, Migrate: migrateTo}
-
-func migrateTo(ctx context.Context, url string) error {
-	s, err := postgres.Open(ctx, postgres.Config{URL: url})
-	if err != nil {
-		return err
-	}
-	return s.Close()
-}
+var shared = storesuite.Shared{Missing: foreign.Missing,
+	Open: func(ctx context.Context, url string) (io.Closer, error) {
+		return postgres.Open(ctx, postgres.Config{URL: url})
+	}}
 
 func TestMain(m *testing.M) { shared.Main(m) }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"testing"
@@ -52,8 +53,8 @@ func started(tb testing.TB, missing Missing, err error) {
 // It is made when the first of them asks.
 type Shared struct {
 	Missing Missing
-	// Migrate brings an empty database to the newest version, for Migrated.
-	Migrate func(ctx context.Context, url string) error
+	// Open opens a database, which brings it to the newest version, for Migrated.
+	Open func(ctx context.Context, url string) (io.Closer, error)
 
 	once   sync.Once
 	server *pgserver.Server
@@ -102,8 +103,12 @@ func (s *Shared) Migrated(tb testing.TB) string {
 	server := s.Server(tb)
 	s.migrating.Do(func() {
 		at, name, err := server.NewDatabase()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		opened, err := s.Open(tb.Context(), at)
 		if err == nil {
-			err = s.Migrate(tb.Context(), at)
+			err = opened.Close() // nobody may be connected to what is copied
 		}
 		if err != nil {
 			tb.Fatal(err)

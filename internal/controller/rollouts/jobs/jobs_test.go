@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
@@ -19,15 +20,10 @@ import (
 )
 
 // shared is the PostgreSQL of these tests.
-var shared = storesuite.Shared{Missing: foreign.Missing, Migrate: migrateTo}
-
-func migrateTo(ctx context.Context, url string) error {
-	s, err := postgres.Open(ctx, postgres.Config{URL: url})
-	if err != nil {
-		return err
-	}
-	return s.Close()
-}
+var shared = storesuite.Shared{Missing: foreign.Missing,
+	Open: func(ctx context.Context, url string) (io.Closer, error) {
+		return postgres.Open(ctx, postgres.Config{URL: url})
+	}}
 
 func TestMain(m *testing.M) { shared.Main(m) }
 

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"io"
 	"testing"
 
 	"github.com/peerload/peerload/internal/testkit/foreign"
@@ -9,14 +10,9 @@ import (
 )
 
 // shared is the PostgreSQL of these tests.
-var shared = storesuite.Shared{Missing: foreign.Missing, Migrate: migrateTo}
-
-func migrateTo(ctx context.Context, url string) error {
-	s, err := Open(ctx, Config{URL: url})
-	if err != nil {
-		return err
-	}
-	return s.Close()
-}
+var shared = storesuite.Shared{Missing: foreign.Missing,
+	Open: func(ctx context.Context, url string) (io.Closer, error) {
+		return Open(ctx, Config{URL: url})
+	}}
 
 func TestMain(m *testing.M) { shared.Main(m) }
