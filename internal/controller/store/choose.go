@@ -61,9 +61,10 @@ const few = 1500
 const near = 20_000
 
 // listByText reads a page of what has a text, where the database's index of texts gives
-// what it finds in no order: to sort thousands of devices for a page of a hundred takes a
-// large fleet longer than all else. It asks for the keys of a few first, which are then
-// all counted. ok is false where that is no help, and total is what was counted by then.
+// what it finds in no order: in a large fleet it takes longest to sort thousands of devices
+// for a page of a hundred. So it asks for their keys first. If they are few, they are sorted
+// and counted here; else the page is looked for in the order of the keys. ok is false where
+// neither gave the page, and total is what was counted by then, 0 for nothing.
 func (t *tx) listByText(ctx context.Context, table string, conds []condition, w way, p domain.Page,
 	read func(query string, args []any) (n int, err error)) (total int, ok bool, err error) {
 	with := func(c condition) bool { return c.text != "" && utf8.RuneCountInString(c.text) >= 3 }

@@ -109,7 +109,7 @@ func kindValue(ja bool, field, is string) string {
 }
 
 // wavesValue is the waves of a plan: how much of the fleet each has, and what opens the
-// next one. Waves of named devices or sites are counted.
+// next one. Named devices are counted, and named sites are listed.
 func wavesValue(ja bool, is string) string {
 	var all []struct {
 		Devices []string `json:"devices"`
