@@ -336,8 +336,12 @@ func TestNoTableOfTheRoot(t *testing.T) {
 			now += 4 * time.Second
 			m.Step(now, nil, nil)
 		}
+		left := 0
+		if answers {
+			left = 15 // its table may be right
+		}
 		if first, other := m.el.Distrusted(now, addr(1).Addr()), m.el.Distrusted(now, addr(2).Addr()); !first || other ||
-			m.repair.suspects() || m.held.Count() > 0 {
+			m.repair.suspects() || m.held.Count() != left {
 			t.Errorf("answers %v: distrusts the root that was asked %v, the present one %v; holds %d chunks", answers,
 				first, other, m.held.Count())
 		}
@@ -380,6 +384,39 @@ func TestWrongBytesAgain(t *testing.T) {
 		if again && (m.held.Count() != 0 || m.following.of(link) != nil || !m.following.all[0].waits()) {
 			t.Errorf("holds %d chunks of peers, has a parent: %v, asks for one: %v", m.held.Count(),
 				m.following.of(link) != nil, !m.following.all[0].waits())
+		}
+	}
+}
+
+// TestAlteredFromTheOrigin: chunks that a root's table showed as wrong, and that are wrong
+// when the root has sent them anew, come from the origin, and nothing else does. Where
+// they are more than a fourth of the file, the table is not believed.
+func TestAlteredFromTheOrigin(t *testing.T) {
+	for _, c := range []struct {
+		differ []int
+		keeps  int
+	}{{[]int{3}, 15}, {[]int{3, 4, 9, 12}, 12}, {[]int{3, 4, 9, 12, 13}, 0}} {
+		now := 100 * time.Millisecond
+		m, holder := fed(t, now)
+		m.repair.fooled = mostFooled - 1
+		link := follow(t, m, now, holder)
+		m.Step(now, Compared{Link: link, Differ: c.differ}, nil)
+		link = follow(t, m, now, holder)
+		for _, i := range c.differ {
+			m.Step(now, Stored{Link: link, Index: i}, nil)
+		}
+		m.Step(now, Verified{}, nil)
+		if m.held.Count() != c.keeps || !m.repair.doubts {
+			t.Errorf("%v differ: holds %d chunks, want %d; doubts %v", c.differ, m.held.Count(), c.keeps, m.repair.doubts)
+		}
+		for until := now + 2*m.cfg.Transfer.FallbackJitter; now < until && !m.origin.busy(); {
+			due, _ := m.Deadline()
+			now = max(now+1, due)
+			m.Step(now, nil, nil)
+		}
+		if !m.origin.busy() || m.held.Count() != c.keeps {
+			t.Errorf("%v differ: at the server %v, with %d chunks, want %d", c.differ, m.origin.busy(), m.held.Count(),
+				c.keeps)
 		}
 	}
 }

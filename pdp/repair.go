@@ -33,6 +33,7 @@ type repair struct {
 	again     bool           // a root has started over before
 	fooled    int            // how often peers sent wrong bytes, and nobody told which
 	doubts    bool           // they did so again and again: what they send is no service any more
+	altered   []int          // the chunks that the last table showed as wrong
 }
 
 func newRepair(m *Machine) *repair { return &repair{m: m} }
@@ -70,6 +71,9 @@ func (d *repair) wholeFileWrong() {
 		return
 	}
 	mostly := !d.told && 4*len(m.held.Foreign()) <= m.held.Count() // from the origin
+	if d.mends() && d.fetchAltered() {
+		return
+	}
 	if m.root.active() || d.suspects() || mostly {
 		// A root has nobody to ask, and a device that has asked already got a
 		// wrong answer, or none. Where most came from the origin, the rest from there
@@ -125,6 +129,7 @@ func (d *repair) startOver() {
 		size = load.UnknownSize
 	}
 	d.end()
+	d.altered = nil
 	m.following.failAll(wire.ReasonDigestMismatch) // they have sent it all
 	m.following.forgive()
 	m.held.forget(m.held.Epoch(), size)
@@ -177,6 +182,23 @@ func (d *repair) settle() {
 	}
 }
 
+// fetchAltered drops the chunks that the root sent anew, where they are few, and reports
+// whether it does: the table may be right, and the root one that sends wrong bytes. Then the
+// rest is right, too, and these come from the origin or another root.
+func (d *repair) fetchAltered() bool {
+	m := d.m
+	if d.told || d.doubts || m.root.active() || 4*len(d.altered) > m.held.Count() {
+		return false
+	}
+	asked := d.asked
+	d.end()
+	m.held.drop(d.altered)
+	m.following.failAll(wire.ReasonDigestMismatch)
+	d.blame(asked)
+	d.doubt()
+	return true
+}
+
 // blame distrusts the root that was asked for its table, and sent none or a wrong one,
 // or the present one if none was: another may be followed by now.
 func (d *repair) blame(asked netip.AddrPort) {
@@ -206,14 +228,24 @@ const mostFooled = 3
 // sent wrong.
 func (d *repair) alone() bool { return d.doubts && d.m.fallback.budget.Active() }
 
-// clear drops what peers sent before a download that is to do without them.
+// clear drops what peers sent before a download that is to do without them: at first, of the
+// chunks that a table showed as wrong, if they are few.
 func (d *repair) clear() {
 	if !d.doubts {
 		return
 	}
-	if len(d.m.held.Foreign()) > 0 {
+	h := d.m.held
+	foreign := h.Foreign()
+	again := slices.DeleteFunc(foreign, func(i int) bool { return !slices.Contains(d.altered, i) })
+	switch {
+	case d.altered != nil && 4*len(again) <= h.Count():
+		if len(again) > 0 {
+			h.drop(again)
+		}
+	case len(h.Foreign()) > 0:
 		d.keepFromOrigin()
 	}
+	d.altered = nil
 	d.m.following.failAll(wire.ReasonDigestMismatch)
 }
 
@@ -263,6 +295,7 @@ func (d *repair) keepFromOrigin() {
 		return
 	}
 	d.end()
+	d.altered = nil
 	m.held.drop(foreign)
 	m.following.failAll(wire.ReasonDigestMismatch)
 }
@@ -272,7 +305,7 @@ func (d *repair) mend(addr netip.AddrPort, differ []int) {
 	m := d.m
 	m.note(report.KindFallback, wire.ReasonBadChunk, addr,
 		note.Altered{Count: len(differ), First: differ[0]})
-	d.suspicion = mended
+	d.suspicion, d.altered = mended, differ
 	d.until = m.now + m.cfg.Tree.Forget
 	m.held.drop(differ)
 	m.following.failAll(wire.ReasonDigestMismatch) // and back to it, from the first of them on
