@@ -421,6 +421,42 @@ func TestAlteredFromTheOrigin(t *testing.T) {
 	}
 }
 
+// TestIdleChildGivesWay: a child that takes nothing for a second and a half gives its slot
+// to a device that asks for one, and to nobody else.
+func TestIdleChildGivesWay(t *testing.T) {
+	for _, asks := range []bool{false, true} {
+		m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+		m.Step(0, Start{Prefix: 16, Complete: true}, nil)
+		join := func(now time.Duration, i int) (taken bool) {
+			out := m.Step(now, Accepted{Link: Link(i), From: addr(i), Hello: &wire.Hello{From: peer(i)}}, nil)
+			return slices.ContainsFunc(out, func(a Action) bool {
+				f, is := a.(SendFrame)
+				if !is {
+					return false
+				}
+				_, is = f.Frame.(*wire.Welcome)
+				return is
+			})
+		}
+		now := time.Second
+		for i := 1; i <= wire.MaxChildren; i++ {
+			join(now, i)
+		}
+		now += m.cfg.Transfer.Silence
+		m.Step(now, Sent{Link: 2}, nil)
+		if join(now, 3) {
+			t.Error("a child loses its slot that was idle for no longer than the silence that is borne")
+		}
+		now++
+		if asks && (!join(now, 4) || join(now, 5)) {
+			t.Error("an idle child keeps its slot, or one that takes chunks loses it")
+		}
+		if n := m.Status().Children; n != wire.MaxChildren {
+			t.Errorf("asked %v: %d children", asks, n)
+		}
+	}
+}
+
 // TestGivesTheRootsSlotBack: a device that has one stripe again after a repair gives its
 // slot at the root back if it has none for the other stripe, and takes none meanwhile:
 // two such devices would each hold what the other one waits for.

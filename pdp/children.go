@@ -58,6 +58,7 @@ func (c *children) pathChanged(set transfer.Set) {
 // accepted takes or refuses a child.
 func (c *children) accepted(e Accepted) {
 	m := c.m
+	c.reclaim(transfer.SetOf(e.Hello.Stripe, e.Hello.Trees))
 	if why := c.refuses(e); why != wire.ReasonNone {
 		m.act(SendFrame{e.Link, &wire.Refuse{Reason: why}})
 		m.act(Close{e.Link, why})
@@ -99,6 +100,19 @@ func (c *children) refuses(e Accepted) wire.Reason {
 		return wire.ReasonLoop
 	}
 	return wire.ReasonNone
+}
+
+// reclaim frees the slots of children that take nothing, if none is free in a tree of the
+// set and another device asks for one: whoever opens links to a new root first would
+// otherwise keep all others from it.
+func (c *children) reclaim(set transfer.Set) {
+	for c.feed.Free(set) == 0 {
+		idle := c.feed.Idle(c.m.now, set, c.m.held.complete())
+		if idle == nil {
+			return
+		}
+		c.dismiss(idle.Link, wire.ReasonChildSlow)
+	}
 }
 
 // note reports the children, in the form of the slots of Cisco's original.

@@ -136,6 +136,9 @@ func (r *rootSide) heardAsk(e Datagram, a *wire.Ask) {
 		m.note(report.KindConflict, wire.ReasonDuplicateID, e.From,
 			note.TwoShareID{A: other, B: e.From, ID: e.Env.From.ID})
 	}
+	if !a.Attached && !a.Done {
+		m.children.reclaim(set)
+	}
 	p := r.placer.Ask(m.now, e.From, e.Env, a)
 	if a.Failed == m.self.Peer && r.left(e.From.Addr(), e.Env.From, set, a) {
 		return

@@ -176,6 +176,18 @@ func (f *Feed) Lagging(now time.Duration) *Child {
 	return nil
 }
 
+// Idle returns the first child of a tree of the set that has taken no bytes for long
+// enough to give its slot to another that asks for one; nil if there is none. Where the
+// parent has all, a child that takes nothing more counts, too.
+func (f *Feed) Idle(now time.Duration, set Set, all bool) *Child {
+	for _, c := range f.children {
+		if c.Set&set != 0 && (all || c.inFlight > 0) && now-c.moved > f.cfg.Silence {
+			return c
+		}
+	}
+	return nil
+}
+
 // Deadline returns when Lagging may find a child.
 func (f *Feed) Deadline() (at time.Duration, ok bool) {
 	for _, c := range f.children {

@@ -65,6 +65,34 @@ func TestFeedReclaimsSlots(t *testing.T) {
 	}
 }
 
+// TestFeedIdle: a child that takes no bytes is idle, in its trees; one that has all that its
+// parent has is not, unless that is the whole file.
+func TestFeedIdle(t *testing.T) {
+	cfg := LAN()
+	f := NewFeed(cfg)
+	f.Add(0, 1, peer(1), netip.Addr{}, SetOf(0, 2), 2)
+	f.Add(0, 2, peer(2), netip.Addr{}, SetOf(1, 2), 1)
+	f.Next(0, func(Set) int { return 1 }, nil, func(Link, int) {})
+	late := cfg.Silence + 1
+	for _, c := range []struct {
+		now  time.Duration
+		set  Set
+		all  bool
+		link Link
+	}{
+		{cfg.Silence, All, true, 0}, {late, SetOf(0, 2), false, 0}, {late, SetOf(1, 2), false, 0},
+		{late, SetOf(0, 2), true, 1}, {late, All, true, 1},
+	} {
+		if got := f.Idle(c.now, c.set, c.all); (got == nil) != (c.link == 0) || got != nil && got.Link != c.link {
+			t.Errorf("at %v of set %v, all %v: idle is %+v, want %d", c.now, c.set, c.all, got, c.link)
+		}
+	}
+	f.Next(0, func(Set) int { return 4 }, nil, func(Link, int) {})
+	if got := f.Idle(late, SetOf(1, 2), false); got == nil || got.Link != 2 {
+		t.Errorf("a child that takes no bytes: idle is %+v", got)
+	}
+}
+
 func TestFeedSendsEachChildItsStripe(t *testing.T) {
 	f := NewFeed(LAN())
 	even, odd := SetOf(0, 2), SetOf(1, 2)

@@ -163,6 +163,9 @@ func (t *Follower) Root(now time.Duration, p wire.Peer, addr, link netip.AddrPor
 	}
 	t.root.peer, t.root.addr, t.root.link = p, addr, link
 	t.unanswered, t.trouble.failures, t.trouble.fruitless = 0, 0, 0
+	if t.failed == p {
+		t.Forgive() // it was full then; where it has no children it would name nobody else
+	}
 	if t.state == Dialing {
 		return // the parent may still answer
 	}

@@ -125,6 +125,24 @@ func TestFullIsNoFailure(t *testing.T) {
 	}
 }
 
+// TestNewRootThatFailed: a parent that failed this device and becomes root is asked as any
+// other root: the ask does not say that it failed.
+func TestNewRootThatFailed(t *testing.T) {
+	for next, failed := range map[int]wire.Peer{5: {}, 6: peer(5)} {
+		m, root := following(t)
+		now, _ := m.Deadline()
+		tick(m, now)
+		var o Output
+		m.Place(now, root, &wire.Place{Parent: peer(5), Addr: rootAddr}, &o)
+		m.Fail(now, wire.ReasonFull, &o)
+		m.Root(now, peer(next), rootAddr, rootAddr, 0)
+		at, _ := m.Deadline()
+		if a := tick(m, at); a.Ask == nil || a.Ask.Failed != failed {
+			t.Errorf("new root %d: asks with %+v", next, a.Ask)
+		}
+	}
+}
+
 // TestOnlyASuspectAsksForTheRoot: who left a parent for its wrong bytes and has
 // begun anew takes any place.
 func TestOnlyASuspectAsksForTheRoot(t *testing.T) {
