@@ -228,8 +228,9 @@ func TestLeavesForAHolder(t *testing.T) {
 		"slow parent": {1, 1, nil, true},
 		"own choice":  {1, 0, nil, true},
 		"fast parent": {6, 1, nil, false},
-		"no chunk":    {0, 1, nil, false},
+		"no chunk":    {0, 1, nil, true},
 		"named it":    {1, 2, nil, false},
+		"was full":    {1, 1, func(m *Machine) { m.fallback.noteTry(addr(2).Addr()) }, true},
 		"slow device": {1, 1, func(m *Machine) { m.following.becomeLeaf(wire.ReasonSelfSlow) }, false},
 		"served nothing": {1, 1, func(m *Machine) {
 			for i := 1; i <= 2; i++ {
@@ -421,6 +422,86 @@ func TestAlteredFromTheOrigin(t *testing.T) {
 	}
 }
 
+// TestLeavesLater: a parent that begins to trickle is left for a root that said once, before
+// that, that it has the whole file.
+func TestLeavesLater(t *testing.T) {
+	m, link := namedBy(t, 1)
+	now := m.now + time.Second
+	m.Step(now, claimed(2, &wire.Claim{Rank: wire.Rank{Complete: true, Prefix: 64, Strength: 1}.Confirm(), Size: 4 << 20,
+		Prefix: 64, Complete: true}), nil)
+	left := false
+	for end := now + m.cfg.Transfer.Fallback/2; now < end && !left; now += 500 * time.Millisecond {
+		m.Step(now, Framed{Link: link, Frame: &wire.Progress{}}, nil)
+		out := pass(t, m, now, now+499*time.Millisecond)
+		left = slices.ContainsFunc(out, func(a Action) bool { c, is := a.(Close); return is && c.Link == link })
+	}
+	if !left || m.el.Distrusted(now, addr(2).Addr()) {
+		t.Errorf("leaves the parent: %v; distrusts the root: %v", left, m.el.Distrusted(now, addr(2).Addr()))
+	}
+}
+
+// TestNoFaultOfThisRoot: a device that no peer served for long leaves a parent that an
+// earlier root named, once, before it distrusts a root that has far more than it.
+func TestNoFaultOfThisRoot(t *testing.T) {
+	for _, prefix := range []int{64, 8} {
+		m, link := namedBy(t, 1)
+		claim := &wire.Claim{Rank: wire.Rank{Strength: 1}.Confirm(), Size: 4 << 20, Prefix: prefix,
+			Bytes: int64(prefix) << 16}
+		left, now := time.Duration(0), m.now+time.Second
+		for ; left == 0 && now < 20*time.Second; now += 500 * time.Millisecond {
+			claim.Bytes += m.cfg.Transfer.RootBytes
+			m.Step(now, claimed(2, claim), nil)
+			m.Step(now, Framed{Link: link, Frame: &wire.Progress{}}, nil)
+			out := pass(t, m, now, now+499*time.Millisecond)
+			if slices.ContainsFunc(out, func(a Action) bool { c, is := a.(Close); return is && c.Link == link }) ||
+				m.el.Distrusted(now, addr(2).Addr()) {
+				left = now
+			}
+		}
+		far := prefix >= m.cfg.Transfer.SlowLag
+		if distrusts := m.el.Distrusted(now, addr(2).Addr()); left == 0 || distrusts == far {
+			t.Errorf("prefix %d: leaves the parent at %v, distrusts the root: %v", prefix, left, distrusts)
+		}
+		if far && m.following.leaveOthers(addr(2).Addr()) {
+			t.Error("leaves the next parent too")
+		}
+	}
+}
+
+// TestTimeOnce: a root that gets bytes is given time to catch up, if it is followed for no
+// longer than that time, or a peer has sent a chunk since; and one of several roots, until
+// a peer has.
+func TestTimeOnce(t *testing.T) {
+	behind := wire.Claim{Rank: wire.Rank{Prefix: 1, Strength: 1}.Confirm(), Size: 1 << 20, Prefix: 1}
+	gets := behind
+	gets.Bytes = 1 << 18
+	for _, late := range []bool{false, true} {
+		m, now, _ := outranked(t, &behind)
+		now += m.cfg.Transfer.CatchUp
+		if late {
+			now++
+		}
+		m.Step(now, claimed(1, &gets), nil)
+		if m.fallback.spare(m.el.Root()) == late {
+			t.Errorf("later than the time that it has: %v; is given it: %v", late, !late)
+		}
+	}
+	m, now, _ := outranked(t, &gets)
+	gets.Rank.Strength |= 2
+	m.Step(now, claimed(2, &gets), nil)
+	r := m.el.Root()
+	if r == nil || r.Peer != peer(2) {
+		t.Fatal("does not follow the other one")
+	}
+	if m.fallback.spare(r) {
+		t.Error("two roots are given it, and nobody has sent a chunk")
+	}
+	m.Step(now+1, Stored{Link: -1, Index: 2}, nil)
+	if !m.fallback.spare(r) {
+		t.Error("is given no time though peers serve")
+	}
+}
+
 // TestIdleChildGivesWay: a child that takes nothing for a second and a half gives its slot
 // to a device that asks for one, and to nobody else.
 func TestIdleChildGivesWay(t *testing.T) {
@@ -453,6 +534,28 @@ func TestIdleChildGivesWay(t *testing.T) {
 		}
 		if n := m.Status().Children; n != wire.MaxChildren {
 			t.Errorf("asked %v: %d children", asks, n)
+		}
+	}
+}
+
+// TestIdleChildAtTheRoot: an ask for a place gets that of an idle child.
+func TestIdleChildAtTheRoot(t *testing.T) {
+	for _, idle := range []bool{false, true} {
+		m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+		m.Step(0, Start{}, nil)
+		now := untilRoot(t, m)
+		for i := 1; i <= wire.MaxChildren; i++ {
+			m.Step(now, Accepted{Link: Link(i), From: addr(i), Hello: &wire.Hello{From: peer(i)}}, nil)
+		}
+		m.Step(now, Stored{Index: 0}, nil)
+		if now += m.cfg.Transfer.Silence; idle {
+			now++
+		}
+		out := m.Step(now, Datagram{From: addr(7), Env: wire.Envelope{From: peer(7), TCPPort: wire.Port},
+			Msg: &wire.Ask{Free: 2}}, nil)
+		gone := slices.ContainsFunc(out, func(a Action) bool { _, is := a.(Close); return is })
+		if gone != idle {
+			t.Errorf("idle %v: a child gives way: %v", idle, gone)
 		}
 	}
 }

@@ -27,11 +27,13 @@ type fallback struct {
 	probe     timer                // when to check whether the origin answers
 	contest   origin.Contest       // of the direct download with the peers
 	spared    map[netip.Addr]bool  // roots that were given time to catch up
+	lent      time.Duration        // when the last of them was given it
 	met       map[netip.Addr]bool  // roots that were followed, and given time to serve
 	fed       time.Duration        // when a chunk last came from anywhere
 	looking   bool                 // the direct download has not shown yet how slow the line is
 	yielded   bool                 // a slow line was left to the peers once since a chunk came
 	tried     map[netip.Addr]bool  // peers that were tried since a chunk came
+	leftFor   map[netip.Addr]again // when parents may be left for a root again
 	slowTries map[netip.Addr]again // when peers may be tried again while others serve slowly
 }
 
@@ -39,7 +41,7 @@ func newFallback(m *Machine) *fallback {
 	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd), review: newReview(m),
 		wait:   m.cfg.Transfer.Fallback,
 		spared: map[netip.Addr]bool{}, met: map[netip.Addr]bool{}, tried: map[netip.Addr]bool{},
-		slowTries: map[netip.Addr]again{}}
+		slowTries: map[netip.Addr]again{}, leftFor: map[netip.Addr]again{}}
 }
 
 // start begins the wait for chunks.
@@ -225,16 +227,16 @@ const mostSpared = 64
 // gives that time to catch up, once: for as long as the origin takes for what it
 // lacks and cfg.CatchUpChunks more. Without a signed table none is given where the line takes
 // longer for those than cfg.CatchUp: a body that began would only begin again, and nobody
-// knows yet whether what the root has is right.
+// knows yet whether what the root has is right. Nor is any given to a root that had it.
 func (f *fallback) spare(r *election.Candidate) bool {
 	m, a, cfg := f.m, r.Addr.Addr(), f.m.cfg.Transfer
 	advances := r.Claim.Prefix > r.Claim.Rank.Prefix || r.Claim.Bytes > 0
 	late := time.Duration(cfg.CatchUpChunks)*f.chunkTime() > cfg.CatchUp
-	if f.thin() || late && !m.file.Signed || !advances || m.el.WasDistrusted(a) || r.Claim.Prefix > m.held.Prefix() ||
-		f.spared[a] || len(f.spared) >= mostSpared {
+	if f.had() || f.thin() || late && !m.file.Signed || !advances || m.el.WasDistrusted(a) ||
+		r.Claim.Prefix > m.held.Prefix() || f.spared[a] || len(f.spared) >= mostSpared {
 		return false
 	}
-	f.spared[a] = true
+	f.spared[a], f.lent = true, m.now
 	takes := m.origin.takes(m.held.Prefix() - r.Claim.Prefix + cfg.CatchUpChunks)
 	f.gained, f.wait = m.now, max(cfg.CatchUp, min(takes, cfg.Fallback))
 	if f.budget.Active() {
@@ -243,6 +245,15 @@ func (f *fallback) spare(r *election.Candidate) bool {
 		m.origin.stop()
 	}
 	return true
+}
+
+// had reports whether the root was followed for as long as such a root is given, and no
+// peer has sent a chunk, or a root was given that time and none has sent one since: many
+// addresses by turns get no more of it than one.
+func (f *fallback) had() bool {
+	o := f.m.following.roots
+	return o.watch != nil && f.m.now-max(o.watch.Began(), o.served) > f.m.cfg.Transfer.CatchUp ||
+		len(f.spared) > 0 && o.served <= f.lent
 }
 
 // heardDirect takes another's claim on the subnet's budget.
@@ -284,13 +295,12 @@ func (f *fallback) mayTry(a netip.Addr, slow bool) bool {
 
 // leaves reports whether parents that serve slowly are to be left for the root, which
 // says that it has the whole file, though the line is not known to be thin, nor this
-// device to be slow itself, nor the root to serve nothing. Each root is tried as other
-// peers are.
+// device to be slow itself, nor the root to serve nothing.
 func (f *fallback) leaves(r *election.Candidate) bool {
 	m, a := f.m, r.Addr.Addr()
 	return r.Claim.Complete && r.Claim.Prefix > m.held.Prefix() && !m.cfg.Transfer.WholeFiles && !f.thin() &&
 		!m.following.slow.leaf() && !m.following.roots.isBarren(m.now, a) && !m.el.WasDistrusted(a) &&
-		!m.repair.suspects() && m.now >= f.slowTries[a].next && f.remembers(a)
+		!m.repair.suspects() && f.mayLeave(a)
 }
 
 // remembers reports whether there is room to remember a try at an address.
@@ -305,6 +315,19 @@ func (f *fallback) noteTry(a netip.Addr) {
 		w := max(f.m.cfg.Transfer.Fallback, 2*f.slowTries[a].wait)
 		f.slowTries[a] = again{f.m.now + w, w}
 	}
+}
+
+// mayLeave reports whether parents may be left for the root at an address: each time after
+// twice as long. Whether it was tried as another peer before does not count, since it may
+// have been full then.
+func (f *fallback) mayLeave(a netip.Addr) bool {
+	return f.m.now >= f.leftFor[a].next && (len(f.leftFor) < mostTried || f.leftFor[a].wait > 0)
+}
+
+// left records that parents were left for the root at an address.
+func (f *fallback) left(a netip.Addr) {
+	w := max(f.m.cfg.Transfer.Fallback, 2*f.leftFor[a].wait)
+	f.leftFor[a] = again{f.m.now + w, w}
 }
 
 // again is when something is tried again, and after which wait.
@@ -364,7 +387,7 @@ func (f *fallback) settle() {
 		f.budget.Entitle(m.now)
 		refused := f.refused()
 		f.gained, f.starving = m.now, true
-		if refused {
+		if r := m.el.Root(); refused && (r == nil || !f.rich(r) || !m.following.leaveOthers(r.Addr.Addr())) {
 			m.following.distrustRoot(wire.ReasonNoProgress)
 		}
 	}
@@ -416,6 +439,12 @@ func (f *fallback) entitled() bool {
 func (f *fallback) refused() bool {
 	w := f.m.following.roots.watch
 	return f.starved() && f.lacks() && w != nil && w.Began() >= f.fed && f.m.now-w.Began() > f.m.cfg.Tree.AskAgain
+}
+
+// rich reports whether a root says that it has so much more than this device that the line
+// cannot be what keeps it from serving.
+func (f *fallback) rich(r *election.Candidate) bool {
+	return r.Claim.Complete || r.Claim.Prefix-f.m.held.Prefix() >= f.m.cfg.Transfer.SlowLag
 }
 
 // starved reports whether no chunk has come for long. What the root says does not

@@ -280,6 +280,9 @@ func (f *following) settle() {
 	for _, s := range f.sides() {
 		s.settle()
 	}
+	if r := m.el.Root(); r != nil && m.fallback.leaves(r) {
+		f.leaveFor(r)
+	}
 	if f.watching() && f.roots.watch.Stalled(m.now) {
 		f.distrustRoot(wire.ReasonRootStalled)
 	}

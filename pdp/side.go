@@ -416,7 +416,7 @@ func (s *side) join() {
 // another root than the given one named it: the same would name such a parent again.
 func (s *side) trickles(root netip.Addr) bool {
 	return s.watch != nil && s.follower.Placer() != root &&
-		s.watch.Trickles(s.m.held.Chunks(), 3*s.m.cfg.Transfer.Fallback/2)
+		s.watch.Trickles(s.m.held.Chunks(), s.m.cfg.Transfer.Stall)
 }
 
 func (s *side) deadline() (time.Duration, bool) {

@@ -249,22 +249,42 @@ func (f *following) heardClaim(c election.Candidate) {
 	if m.held.complete() {
 		return // and asks for nothing more
 	}
-	if m.fallback.leaves(r) {
-		f.leaveFor(r)
-	}
 	f.askRoot(0)
 }
 
 // leaveFor leaves parents that trickle for places of the root, which says that it has
 // the whole file.
 func (f *following) leaveFor(r *election.Candidate) {
+	root, left := r.Addr.Addr(), false
 	for _, s := range f.sides() {
 		_, a, _ := s.follower.Parent()
-		if s.follower.State() == follower.Attached && a.Addr() != r.Addr.Addr() && s.trickles(r.Addr.Addr()) {
-			f.m.fallback.noteTry(r.Addr.Addr())
+		if s.follower.State() == follower.Attached && a.Addr() != root && s.trickles(root) {
 			s.fail(wire.ReasonNoProgress)
+			left = true
 		}
 	}
+	if left {
+		f.m.fallback.left(root)
+	}
+}
+
+// leaveOthers leaves parents that are neither the root nor named by it, and reports
+// whether there was one: that they have sent nothing is no fault of this root.
+func (f *following) leaveOthers(root netip.Addr) (left bool) {
+	if !f.m.fallback.mayLeave(root) {
+		return false
+	}
+	for _, s := range f.sides() {
+		_, a, _ := s.follower.Parent()
+		if s.follower.State() == follower.Attached && a.Addr() != root && s.follower.Placer() != root {
+			s.fail(wire.ReasonNoProgress)
+			left = true
+		}
+	}
+	if left {
+		f.m.fallback.left(root)
+	}
+	return left
 }
 
 // outdated reports whether what is held is from another content than the

@@ -127,12 +127,11 @@ func (w *ParentWatch) Takes(chunk int) time.Duration {
 	}
 }
 
-// Trickles reports whether the parent has sent chunks in the last window or since, but so
-// few in each that all before the given one would take longer than a time at that pace.
-// One that sent none is judged by Check.
+// Trickles reports whether the parent has sent so few chunks in the last window, and since,
+// that all before the given one would take longer than a time at that pace.
 func (w *ParentWatch) Trickles(chunk int, within time.Duration) bool {
 	sent := max(w.sent, w.mine-w.fromMine)
-	return w.measured && sent > 0 && time.Duration(chunk-w.mine)*w.cfg.SlowWindow > within*time.Duration(sent)
+	return w.measured && time.Duration(chunk-w.mine)*w.cfg.SlowWindow > within*time.Duration(sent)
 }
 
 // Stay starts the wait again: the parent is kept although it was found slow.
