@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/webhook"
 	"github.com/peerload/peerload/internal/controller/webhooks"
@@ -52,22 +50,22 @@ func (s *Server) access() {
 }
 
 func (s *Server) users() {
-	huma.Register(s.api, op(http.MethodGet, "/users", "list-users", "List users", needAccess),
+	register(s, op(http.MethodGet, "/users", "list-users", "List users", needAccess),
 		func(ctx context.Context, in *TextQuery) (*plain[domain.List[domain.User]], error) {
 			l, err := s.ctl.Users(ctx, actor(ctx), domain.TextFilter{Text: in.Text}, in.page())
 			return answer(s, ctx, l, err)
 		})
-	huma.Register(s.api, op(http.MethodPost, "/users", "create-user", "Make a user", needAccess),
+	register(s, op(http.MethodPost, "/users", "create-user", "Make a user", needAccess),
 		func(ctx context.Context, in *struct{ Body NewUser }) (*versioned[domain.User], error) {
 			u, err := s.ctl.CreateUser(ctx, actor(ctx), in.Body.Name, in.Body.UserChange)
 			return answerVersion(s, ctx, u, u.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodGet, "/users/{user}", "get-user", "A user", needAccess),
+	register(s, op(http.MethodGet, "/users/{user}", "get-user", "A user", needAccess),
 		func(ctx context.Context, in *UserPath) (*versioned[domain.User], error) {
 			u, err := s.ctl.User(ctx, actor(ctx), in.User)
 			return answerVersion(s, ctx, u, u.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodPatch, "/users/{user}", "update-user", "Change a user", needAccess),
+	register(s, op(http.MethodPatch, "/users/{user}", "update-user", "Change a user", needAccess),
 		func(ctx context.Context, in *struct {
 			UserPath
 			Changing[domain.UserChange]
@@ -79,7 +77,7 @@ func (s *Server) users() {
 			u, err := s.ctl.UpdateUser(ctx, actor(ctx), in.User, in.Body, v)
 			return answerVersion(s, ctx, u, u.Version, v, err)
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/users/{user}", "delete-user",
+	register(s, op(http.MethodDelete, "/users/{user}", "delete-user",
 		"Remove a user with all sessions and tokens", needAccess),
 		func(ctx context.Context, in *struct {
 			UserPath
@@ -94,7 +92,7 @@ func (s *Server) users() {
 }
 
 func (s *Server) tokens() {
-	huma.Register(s.api, op(http.MethodGet, "/tokens", "list-tokens", "List API tokens, without their secrets", needRead),
+	register(s, op(http.MethodGet, "/tokens", "list-tokens", "List API tokens, without their secrets", needRead),
 		func(ctx context.Context, in *struct {
 			Paged
 			User string `query:"user" maxLength:"64" doc:"whose; empty means one's own, * all, which only an admin may ask"`
@@ -102,7 +100,7 @@ func (s *Server) tokens() {
 			l, err := s.ctl.Tokens(ctx, actor(ctx), in.User, in.page())
 			return answer(s, ctx, l, err)
 		})
-	huma.Register(s.api, op(http.MethodPost, "/tokens", "create-token", "Make an API token; its secret is shown once",
+	register(s, op(http.MethodPost, "/tokens", "create-token", "Make an API token; its secret is shown once",
 		needRead),
 		func(ctx context.Context, in *struct{ Body TokenOrder }) (*plain[domain.NewToken], error) {
 			b := in.Body
@@ -111,14 +109,14 @@ func (s *Server) tokens() {
 					Sites: b.Sites, Life: time.Duration(b.LifeS) * time.Second})
 			return answer(s, ctx, t, err)
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/tokens/{token}", "revoke-token", "End an API token at once", needRead),
+	register(s, op(http.MethodDelete, "/tokens/{token}", "revoke-token", "End an API token at once", needRead),
 		func(ctx context.Context, in *TokenPath) (*struct{}, error) {
 			return nothing(s, ctx, 0, s.ctl.RevokeToken(ctx, actor(ctx), in.Token))
 		})
 }
 
 func (s *Server) enrolments() {
-	huma.Register(s.api, op(http.MethodGet, "/enrolments", "list-enrolments",
+	register(s, op(http.MethodGet, "/enrolments", "list-enrolments",
 		"List enrolment tokens and site keys, without their secrets", needAccess),
 		func(ctx context.Context, in *struct {
 			Site string `query:"site" maxLength:"64" doc:"that give devices this site"`
@@ -126,7 +124,7 @@ func (s *Server) enrolments() {
 			all, err := s.ctl.Enrolments(ctx, actor(ctx), in.Site)
 			return answer(s, ctx, EnrolmentList{all}, err)
 		})
-	huma.Register(s.api, op(http.MethodPost, "/enrolments", "create-enrolment",
+	register(s, op(http.MethodPost, "/enrolments", "create-enrolment",
 		"Make an enrolment token or site key; its secret is shown once", needAccess),
 		func(ctx context.Context, in *struct{ Body NewEnrolment }) (*plain[domain.NewEnrolmentToken], error) {
 			b := in.Body
@@ -135,7 +133,7 @@ func (s *Server) enrolments() {
 					Site: b.Site, Networks: b.Networks, Life: time.Duration(b.LifeS) * time.Second})
 			return answer(s, ctx, t, err)
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/enrolments/{enrolment}", "revoke-enrolment",
+	register(s, op(http.MethodDelete, "/enrolments/{enrolment}", "revoke-enrolment",
 		"End an enrolment token; enrolled devices stay", needAccess),
 		func(ctx context.Context, in *EnrolmentPath) (*struct{}, error) {
 			return nothing(s, ctx, 0, s.ctl.RevokeEnrolment(ctx, actor(ctx), in.Enrolment))
@@ -156,34 +154,34 @@ type MessageQuery struct {
 
 // webhooks are the operations of webhooks.
 func (s *Server) webhooks() {
-	huma.Register(s.api, op(http.MethodGet, "/webhooks", "list-webhooks", "List webhooks, without their secrets",
+	register(s, op(http.MethodGet, "/webhooks", "list-webhooks", "List webhooks, without their secrets",
 		needAccess), func(ctx context.Context, in *Paged) (*plain[domain.List[webhooks.Webhook]], error) {
 		l, err := s.cfg.Webhooks.List(ctx, actor(ctx), in.page())
 		return answer(s, ctx, l, err)
 	})
-	huma.Register(s.api, op(http.MethodPost, "/webhooks", "create-webhook",
+	register(s, op(http.MethodPost, "/webhooks", "create-webhook",
 		"Have somebody told of failures and rollouts; the secret is shown once", needAccess), func(ctx context.Context,
 		in *struct{ Body webhooks.NewWebhook }) (*plain[webhooks.Webhook], error) {
 		v, err := s.cfg.Webhooks.Add(ctx, actor(ctx), in.Body)
 		return answer(s, ctx, v, err)
 	})
-	huma.Register(s.api, op(http.MethodDelete, "/webhooks/{webhook}", "revoke-webhook",
+	register(s, op(http.MethodDelete, "/webhooks/{webhook}", "revoke-webhook",
 		"Remove a webhook and its messages", needAccess), func(ctx context.Context, in *WebhookPath) (*struct{}, error) {
 		return nothing(s, ctx, 0, s.cfg.Webhooks.Remove(ctx, actor(ctx), in.Webhook))
 	})
-	huma.Register(s.api, op(http.MethodGet, "/webhooks/{webhook}/messages", "list-webhook-messages",
+	register(s, op(http.MethodGet, "/webhooks/{webhook}/messages", "list-webhook-messages",
 		"Messages of a webhook that wait or were given up, the oldest first", needAccess), func(ctx context.Context,
 		in *MessageQuery) (*plain[domain.List[webhook.Delivery]], error) {
 		l, err := s.cfg.Webhooks.Messages(ctx, actor(ctx), in.Webhook, in.State, in.page())
 		return answer(s, ctx, l, err)
 	})
-	huma.Register(s.api, does(op(http.MethodPost, "/webhooks/{webhook}/test", "test-webhook",
+	register(s, does(op(http.MethodPost, "/webhooks/{webhook}/test", "test-webhook",
 		"Send a message at once, and say what came of it", needAccess)), func(ctx context.Context,
 		in *WebhookPath) (*plain[webhooks.Try], error) {
 		t, err := s.cfg.Webhooks.Test(ctx, actor(ctx), in.Webhook)
 		return answer(s, ctx, t, err)
 	})
-	huma.Register(s.api, does(op(http.MethodPost, "/webhooks/{webhook}/retry", "retry-webhook",
+	register(s, does(op(http.MethodPost, "/webhooks/{webhook}/retry", "retry-webhook",
 		"Try the messages anew that were given up", needAccess)), func(ctx context.Context,
 		in *WebhookPath) (*plain[Retried], error) {
 		n, err := s.cfg.Webhooks.Retry(ctx, actor(ctx), in.Webhook)

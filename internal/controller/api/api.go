@@ -17,8 +17,10 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -84,11 +86,15 @@ func (c Config) Validate() error {
 
 // Server answers the requests of the API.
 type Server struct {
-	cfg     Config
-	ctl     *domain.Controller
-	api     huma.API
-	metrics *metrics
-	handler http.Handler
+	cfg Config
+	ctl *domain.Controller
+	mux *http.ServeMux
+	// describe tells huma of each operation, in the order of the document.
+	describe []func(huma.API)
+	// document has all operations. It is made when it is first asked for.
+	document func() *huma.OpenAPI
+	metrics  *metrics
+	handler  http.Handler
 	// lineTime bounds the writing of a line of a feed.
 	lineTime time.Duration
 }
@@ -107,10 +113,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Registry == nil {
 		cfg.Registry = prometheus.NewRegistry()
 	}
-	s := &Server{cfg: cfg, ctl: cfg.Controller, metrics: newMetrics(cfg), lineTime: lineTime}
-	mux := http.NewServeMux()
-	s.api = humago.NewWithPrefix(mux, Prefix, s.document())
-	s.api.UseMiddleware(s.authenticate)
+	s := &Server{cfg: cfg, ctl: cfg.Controller, metrics: newMetrics(cfg), lineTime: lineTime,
+		mux: http.NewServeMux()}
+	s.document = sync.OnceValue(s.describeAll)
 	s.devices()
 	s.sites()
 	s.levels()
@@ -128,9 +133,9 @@ func New(cfg Config) (*Server, error) {
 	s.sessions()
 	s.signIns()
 	s.openAPI()
-	s.oidcPages(mux)
-	mux.Handle("GET /metrics", s.metricsHandler())
-	s.handler = s.metrics.count(headers(orProblem(mux)))
+	s.oidcPages()
+	s.mux.Handle("GET /metrics", s.metricsHandler())
+	s.handler = s.metrics.count(headers(orProblem(s.mux)))
 	return s, nil
 }
 
@@ -172,8 +177,8 @@ func orProblem(mux *http.ServeMux) http.Handler {
 	})
 }
 
-// document is the frame of the OpenAPI document.
-func (s *Server) document() huma.Config {
+// frame is the OpenAPI document without its operations.
+func frame() huma.Config {
 	return huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
@@ -233,13 +238,74 @@ func (s *Server) openAPI() {
 		Body        []byte
 	}
 	get := op(http.MethodGet, "/openapi.json", "get-openapi", "This document", needRead)
-	huma.Register(s.api, get, func(context.Context, *struct{}) (*document, error) {
-		b, err := s.api.OpenAPI().MarshalJSON()
+	register(s, get, func(context.Context, *struct{}) (*document, error) {
+		b, err := s.document().MarshalJSON()
 		return &document{openAPIType + ";version=3.1", b}, err
+	}, detail{after: func(p *huma.PathItem) { // huma takes bytes for a text
+		p.Get.Responses["200"].Content = map[string]*huma.MediaType{
+			openAPIType: {Schema: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}}}
+	}})
+}
+
+// detail is what huma is to know of an operation beside its types. Everything that huma
+// adds to, its bodies and answers, is made here: it is told of an operation twice.
+type detail struct {
+	// before changes the operation before huma reads it, after what huma has made of it.
+	// nil: nothing.
+	before func(*huma.Operation, huma.Registry)
+	after  func(*huma.PathItem)
+}
+
+// register adds an operation. huma makes its schemas when it is first called: those of
+// all operations take longer to make than most commands run, each of which calls few.
+// The schemas are its own, so that nobody reads them while others are made.
+func register[I, O any](s *Server, o huma.Operation, handle func(context.Context, *I) (*O, error), details ...detail) {
+	describe := func(api huma.API) {
+		o := o
+		o.Errors = slices.Clone(o.Errors)
+		for _, d := range details {
+			if d.before != nil {
+				d.before(&o, api.OpenAPI().Components.Schemas)
+			}
+		}
+		huma.Register(api, o, handle)
+		for _, d := range details {
+			if d.after != nil {
+				d.after(api.OpenAPI().Paths[o.Path])
+			}
+		}
+	}
+	s.describe = append(s.describe, describe)
+	handler := sync.OnceValue(func() http.Handler {
+		var mux oneHandler
+		describe(s.newAPI(&mux))
+		return mux
 	})
-	// Described after it was registered: huma takes bytes for a text.
-	s.api.OpenAPI().Paths[get.Path].Get.Responses["200"].Content = map[string]*huma.MediaType{
-		openAPIType: {Schema: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}}}
+	s.mux.HandleFunc(o.Method+" "+Prefix+o.Path, func(w http.ResponseWriter, r *http.Request) {
+		handler().ServeHTTP(w, r)
+	})
+}
+
+// oneHandler is a mux of one operation.
+type oneHandler struct{ http.HandlerFunc }
+
+// HandleFunc implements humago.Mux.
+func (m *oneHandler) HandleFunc(_ string, h func(http.ResponseWriter, *http.Request)) {
+	m.HandlerFunc = h
+}
+
+func (s *Server) newAPI(mux humago.Mux) huma.API {
+	api := humago.NewWithPrefix(mux, Prefix, frame())
+	api.UseMiddleware(s.authenticate)
+	return api
+}
+
+func (s *Server) describeAll() *huma.OpenAPI {
+	api := s.newAPI(new(oneHandler))
+	for _, describe := range s.describe {
+		describe(api)
+	}
+	return api.OpenAPI()
 }
 
 // op describes an operation. Its id is its stable name.

@@ -438,7 +438,7 @@ func TestEveryIfMatchIsRead(t *testing.T) {
 		"{user}", "viewer", "{template}", "desk", "{rollout}", "up")
 	s.want(201, "POST", "/rollouts", object{"id": "up", "load": "fw", "target": object{"all": true}})
 	compared := 0
-	for path, item := range s.srv.api.OpenAPI().Paths {
+	for path, item := range s.srv.document().Paths {
 		ops := map[string]*huma.Operation{"POST": item.Post, "PUT": item.Put, "PATCH": item.Patch, "DELETE": item.Delete}
 		for method, o := range ops {
 			if o == nil || !slices.ContainsFunc(o.Parameters, func(p *huma.Param) bool { return p.Name == "If-Match" }) {

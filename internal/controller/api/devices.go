@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/report"
@@ -81,23 +79,23 @@ func (s *Server) deviceFilter(in *deviceQuery) domain.DeviceFilter {
 }
 
 func (s *Server) devices() {
-	huma.Register(s.api, op(http.MethodGet, "/devices", "list-devices", "List devices", needRead),
+	register(s, op(http.MethodGet, "/devices", "list-devices", "List devices", needRead),
 		func(ctx context.Context, in *deviceQuery) (*plain[domain.List[domain.DeviceRow]], error) {
 			l, err := s.ctl.Devices(ctx, actor(ctx), s.deviceFilter(in), in.page())
 			return answer(s, ctx, l, err)
 		})
-	huma.Register(s.api, op(http.MethodPost, "/devices", "create-device", "Make a device known", needDevices),
+	register(s, op(http.MethodPost, "/devices", "create-device", "Make a device known", needDevices),
 		func(ctx context.Context, in *struct{ Body NewDevice }) (*versioned[domain.Device], error) {
 			d, err := s.ctl.CreateDevice(ctx, actor(ctx), in.Body.Name, in.Body.DeviceChange)
 			return answerVersion(s, ctx, d, d.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodGet, "/devices/{device}", "get-device", "A device and the last that is known of it",
+	register(s, op(http.MethodGet, "/devices/{device}", "get-device", "A device and the last that is known of it",
 		needSelf),
 		func(ctx context.Context, in *DevicePath) (*versioned[domain.DeviceRow], error) {
 			d, err := s.ctl.Device(ctx, actor(ctx), in.Device)
 			return answerVersion(s, ctx, d, d.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodPatch, "/devices/{device}", "update-device", "Change a device", needDevices),
+	register(s, op(http.MethodPatch, "/devices/{device}", "update-device", "Change a device", needDevices),
 		func(ctx context.Context, in *struct {
 			DevicePath
 			Changing[domain.DeviceChange]
@@ -109,7 +107,7 @@ func (s *Server) devices() {
 			d, err := s.ctl.UpdateDevice(ctx, actor(ctx), in.Device, in.Body, v)
 			return answerVersion(s, ctx, d, d.Version, v, err)
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/devices/{device}", "delete-device",
+	register(s, op(http.MethodDelete, "/devices/{device}", "delete-device",
 		"Forget a device and its history; its secret too, if the caller may reset identities", needDevices),
 		func(ctx context.Context, in *struct {
 			DevicePath
@@ -123,7 +121,7 @@ func (s *Server) devices() {
 		})
 	bulk := does(op(http.MethodPost, "/bulk", "bulk-devices", "Write many devices, each read back", needDevices))
 	bulk.MaxBodyBytes, bulk.BodyReadTimeout = bulkBytes, time.Minute
-	huma.Register(s.api, bulk, func(ctx context.Context, in *struct{ Body BulkRequest }) (*plain[BulkAnswer], error) {
+	register(s, bulk, func(ctx context.Context, in *struct{ Body BulkRequest }) (*plain[BulkAnswer], error) {
 		results, err := s.ctl.Bulk(ctx, actor(ctx), in.Body.Rows)
 		out := BulkAnswer{Results: results}
 		for _, r := range results {
@@ -140,14 +138,14 @@ func (s *Server) devices() {
 
 // deviceSide registers the operations that devices call.
 func (s *Server) deviceSide() {
-	huma.Register(s.api, does(op(http.MethodPost, "/enrol", "enrol", "Give a device its identity", needEnrol)),
+	register(s, does(op(http.MethodPost, "/enrol", "enrol", "Give a device its identity", needEnrol)),
 		func(ctx context.Context, in *struct{ Body Enrolment }) (*plain[order.Enrolled], error) {
 			c := callerOf(ctx)
 			err := s.ctl.Enrol(ctx, domain.EnrolRequest{Device: in.Body.Device, Model: in.Body.Model,
 				Secret: in.Body.Secret, Token: c.secret, From: c.from})
 			return answer(s, ctx, order.Enrolled{OrderKey: s.cfg.Orders.ToPin()}, err)
 		})
-	huma.Register(s.api, op(http.MethodGet, "/devices/{device}/desired", "get-desired",
+	register(s, op(http.MethodGet, "/devices/{device}/desired", "get-desired",
 		"What a device should be and do, and why", needSelf),
 		func(ctx context.Context, in *DevicePath) (*plain[domain.Desired], error) {
 			d, err := s.ctl.Desired(ctx, actor(ctx), in.Device)
@@ -157,8 +155,8 @@ func (s *Server) deviceSide() {
 	// A device of a newer version may send fields that this version does not
 	// know, and must be accepted all the same. Package domain bounds what it
 	// says.
-	s.mayGrow(&checkIn, typeOf[report.Device](), checkInBytes)
-	huma.Register(s.api, checkIn, func(ctx context.Context, in *struct {
+	checkIn.SkipValidateBody, checkIn.MaxBodyBytes = true, checkInBytes
+	register(s, checkIn, func(ctx context.Context, in *struct {
 		DevicePath
 		RawBody []byte `contentType:"application/json"`
 	}) (*struct{}, error) {
@@ -167,8 +165,8 @@ func (s *Server) deviceSide() {
 			return nil, s.fail(ctx, err, 0)
 		}
 		return nothing(s, ctx, 0, s.ctl.Report(ctx, actor(ctx), r))
-	})
-	huma.Register(s.api, quiet(op(http.MethodPost, "/devices/{device}/reset-identity", "reset-identity",
+	}, mayGrow[report.Device]())
+	register(s, quiet(op(http.MethodPost, "/devices/{device}/reset-identity", "reset-identity",
 		"Take a device's secret away: it must enrol anew", needAccess)),
 		func(ctx context.Context, in *DevicePath) (*struct{}, error) {
 			return nothing(s, ctx, 0, s.ctl.ResetIdentity(ctx, actor(ctx), in.Device))

@@ -2,10 +2,12 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"mime"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"reflect"
 	"regexp"
@@ -23,7 +25,7 @@ var update = flag.Bool("update", false, "write docs/openapi.json anew")
 // TestDocumentFile: docs/openapi.json is what the API generates.
 func TestDocumentFile(t *testing.T) {
 	const file = "../../../docs/openapi.json"
-	raw, err := newRig(t).srv.api.OpenAPI().MarshalJSON()
+	raw, err := newRig(t).srv.document().MarshalJSON()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,11 +45,37 @@ func TestDocumentFile(t *testing.T) {
 	}
 }
 
+// TestDescribedWhenCalled: what huma makes of an operation is made when it is first called,
+// once, and once more for the document.
+func TestDescribedWhenCalled(t *testing.T) {
+	cfg := newRig(t).srv.cfg
+	cfg.Registry = nil
+	s, err := New(cfg) // whose document nobody has asked for
+	if err != nil {
+		t.Fatal(err)
+	}
+	described := 0
+	register(s, op(http.MethodGet, "/described", "describe", "Nothing", needRead),
+		func(context.Context, *struct{}) (*struct{}, error) { return nil, nil },
+		detail{before: func(*huma.Operation, huma.Registry) { described++ }})
+	for i, want := range []int{0, 1, 1} {
+		if described != want {
+			t.Errorf("after %d calls it was described %d times, not %d", i, described, want)
+		}
+		s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, Prefix+"/described", nil))
+	}
+	for range 2 {
+		if s.document().Paths["/described"].Get == nil || described != 2 {
+			t.Errorf("the document lacks it, or it was described %d times, not twice", described)
+		}
+	}
+}
+
 // TestDocument: what stands in a path is described, every reference leads
 // somewhere, and what a device says may grow.
 func TestDocument(t *testing.T) {
 	s := newRig(t)
-	b, err := s.srv.api.OpenAPI().MarshalJSON()
+	b, err := s.srv.document().MarshalJSON()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +155,7 @@ func (s *rig) operationOf(method, path string) *huma.Operation {
 	have := strings.Split(path, "/")
 	var found *huma.Operation
 	least := len(have)
-	for template, item := range s.srv.api.OpenAPI().Paths {
+	for template, item := range s.srv.document().Paths {
 		o := map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "PUT": item.Put, "PATCH": item.Patch,
 			"DELETE": item.Delete}[method]
 		want := strings.Split(template, "/")
@@ -157,7 +185,7 @@ func (s *rig) undocumented(method, path string, status int, h http.Header, body 
 	resp := o.Responses[strconv.Itoa(status)]
 	if resp == nil && status >= 400 {
 		resp = &huma.Response{Content: map[string]*huma.MediaType{"application/problem+json": {
-			Schema: s.srv.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[huma.ErrorModel](), true, "")}}}
+			Schema: s.srv.document().Components.Schemas.Schema(reflect.TypeFor[huma.ErrorModel](), true, "")}}}
 	}
 	switch {
 	case resp == nil:
@@ -186,7 +214,7 @@ func (s *rig) undocumented(method, path string, status int, h http.Header, body 
 			return []string{err.Error()}
 		}
 		at, result := huma.NewPathBuffer(nil, 0), &huma.ValidateResult{}
-		huma.Validate(s.srv.api.OpenAPI().Components.Schemas, content.Schema, at, huma.ModeReadFromServer, v, result)
+		huma.Validate(s.srv.document().Components.Schemas, content.Schema, at, huma.ModeReadFromServer, v, result)
 		for _, err := range result.Errors {
 			found = append(found, err.Error())
 		}
@@ -229,7 +257,7 @@ func TestAnswersAreHeld(t *testing.T) {
 		t.Fatal(code, text)
 	}
 	// Every list and every thing of a controller that has nothing yet, or little.
-	for path, item := range s.srv.api.OpenAPI().Paths {
+	for path, item := range s.srv.document().Paths {
 		if item.Get != nil && !strings.Contains(path, "{") && item.Get.OperationID != "who-am-i" {
 			s.want(200, "GET", path, nil)
 		}

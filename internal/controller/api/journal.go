@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/peerload/peerload/internal/controller/bulk"
 	"github.com/peerload/peerload/internal/controller/bulk/table"
 	"github.com/peerload/peerload/internal/controller/domain"
@@ -29,7 +27,7 @@ type HistoryQuery struct {
 }
 
 func (s *Server) journal() {
-	huma.Register(s.api, op(http.MethodGet, "/overview", "get-overview", "Counts of devices and bytes", needRead),
+	register(s, op(http.MethodGet, "/overview", "get-overview", "Counts of devices and bytes", needRead),
 		func(ctx context.Context, in *struct {
 			Silence
 			AtSite
@@ -47,7 +45,7 @@ func (s *Server) journal() {
 			Since: in.Since, Before: in.Before}, in.page())
 		return answer(s, ctx, l, err)
 	}
-	huma.Register(s.api, op(http.MethodGet, "/history", "list-history", "What happened to devices, the latest first",
+	register(s, op(http.MethodGet, "/history", "list-history", "What happened to devices, the latest first",
 		needRead),
 		func(ctx context.Context, in *struct {
 			HistoryQuery
@@ -55,7 +53,7 @@ func (s *Server) journal() {
 		}) (*plain[domain.List[domain.HistoryEntry]], error) {
 			return list(ctx, &in.HistoryQuery, "", in.Site)
 		})
-	huma.Register(s.api, op(http.MethodGet, "/devices/{device}/history", "list-device-history",
+	register(s, op(http.MethodGet, "/devices/{device}/history", "list-device-history",
 		"What happened to a device, the latest first", needSelf),
 		func(ctx context.Context, in *struct {
 			DevicePath
@@ -63,7 +61,7 @@ func (s *Server) journal() {
 		}) (*plain[domain.List[domain.HistoryEntry]], error) {
 			return list(ctx, &in.HistoryQuery, in.Device, "")
 		})
-	huma.Register(s.api, op(http.MethodGet, "/audit", "list-audit", "Who changed what, the latest first", needRead),
+	register(s, op(http.MethodGet, "/audit", "list-audit", "Who changed what, the latest first", needRead),
 		func(ctx context.Context, in *struct {
 			Paged
 			Between
@@ -100,7 +98,7 @@ type FailureQuery struct {
 
 // failures are the operations that tell who failed, and what was saved.
 func (s *Server) failures() {
-	huma.Register(s.api, op(http.MethodGet, "/failures", "list-failures",
+	register(s, op(http.MethodGet, "/failures", "list-failures",
 		"What devices tell of that did not succeed: upgrades and file sets", needRead), func(ctx context.Context,
 		in *FailureQuery) (*plain[domain.List[summary.Failure]], error) {
 		l, err := s.cfg.Summary.Failures(ctx, actor(ctx), summary.FailureQuery{Site: in.Site, Load: in.About}, in.page())
@@ -111,7 +109,7 @@ func (s *Server) failures() {
 		"fetched by itself what it did not hold. A load that is in several releases counts in the row of each, and once in " +
 		"the total."
 	o.Errors = append(o.Errors, http.StatusNotFound)
-	huma.Register(s.api, o, func(ctx context.Context, in *SavingsQuery) (*plain[summary.Savings], error) {
+	register(s, o, func(ctx context.Context, in *SavingsQuery) (*plain[summary.Savings], error) {
 		v, err := s.cfg.Summary.Savings(ctx, actor(ctx), summary.SavingQuery{Site: in.Site, Load: in.Load,
 			Release: in.Release, Since: in.Since, Until: in.Until, By: in.By})
 		return answer(s, ctx, v, err)
@@ -127,7 +125,7 @@ func (s *Server) changes() {
 		"entry of the audit log by which the change can be undone."
 	o.Errors = append(o.Errors, http.StatusNotFound)
 	o.MaxBodyBytes, o.BodyReadTimeout = bulkBytes, time.Minute
-	huma.Register(s.api, o, func(ctx context.Context, in *struct {
+	register(s, o, func(ctx context.Context, in *struct {
 		DryRun bool `query:"dry_run" doc:"change nothing, and say what would be touched"`
 		Body   domain.Order
 	}) (*plain[domain.Changed], error) {
@@ -152,18 +150,18 @@ func (s *Server) jobs() {
 		needDevices))
 	plan.MaxBodyBytes, plan.BodyReadTimeout = jobBytes, 5*time.Minute
 	plan.Errors = append(plan.Errors, http.StatusNotFound)
-	huma.Register(s.api, plan, func(ctx context.Context, in *struct{ Body bulk.Request }) (*plain[bulk.Plan], error) {
+	register(s, plan, func(ctx context.Context, in *struct{ Body bulk.Request }) (*plain[bulk.Plan], error) {
 		p, err := s.cfg.Jobs.Plan(ctx, actor(ctx), in.Body)
 		return answer(s, ctx, p, err)
 	})
 	create := op(http.MethodPost, "/jobs", "create-job", "Change the devices of a table or query, in steps", needDevices)
 	create.MaxBodyBytes, create.BodyReadTimeout = jobBytes, 5*time.Minute
 	create.Errors = append(create.Errors, http.StatusNotFound)
-	huma.Register(s.api, create, func(ctx context.Context, in *struct{ Body bulk.Request }) (*plain[domain.Job], error) {
+	register(s, create, func(ctx context.Context, in *struct{ Body bulk.Request }) (*plain[domain.Job], error) {
 		j, err := s.cfg.Jobs.Create(ctx, actor(ctx), in.Body)
 		return answer(s, ctx, j, err)
 	})
-	huma.Register(s.api, op(http.MethodGet, "/jobs", "list-jobs", "List bulk jobs, the oldest first", needRead),
+	register(s, op(http.MethodGet, "/jobs", "list-jobs", "List bulk jobs, the oldest first", needRead),
 		func(ctx context.Context, in *struct {
 			Paged
 			Site string `query:"site" maxLength:"64" doc:"those that have devices of this site, or move them there"`
@@ -171,17 +169,17 @@ func (s *Server) jobs() {
 			l, err := s.cfg.Jobs.Jobs(ctx, actor(ctx), in.Site, in.page())
 			return answer(s, ctx, l, err)
 		})
-	huma.Register(s.api, op(http.MethodGet, "/jobs/{job}", "get-job", "How far a bulk job is", needRead),
+	register(s, op(http.MethodGet, "/jobs/{job}", "get-job", "How far a bulk job is", needRead),
 		func(ctx context.Context, in *JobPath) (*plain[domain.Job], error) {
 			j, err := s.cfg.Jobs.Job(ctx, actor(ctx), in.Job)
 			return answer(s, ctx, j, err)
 		})
-	huma.Register(s.api, op(http.MethodGet, "/jobs/{job}/rows", "list-job-rows", "The rows of a bulk job", needRead),
+	register(s, op(http.MethodGet, "/jobs/{job}/rows", "list-job-rows", "The rows of a bulk job", needRead),
 		func(ctx context.Context, in *JobQuery) (*plain[domain.List[domain.JobRow]], error) {
 			l, err := s.cfg.Jobs.Rows(ctx, actor(ctx), in.Job, in.Bad, in.page())
 			return answer(s, ctx, l, err)
 		})
-	huma.Register(s.api, does(op(http.MethodPost, "/jobs/{job}/undo", "undo-job", "Take back what a bulk job has changed",
+	register(s, does(op(http.MethodPost, "/jobs/{job}/undo", "undo-job", "Take back what a bulk job has changed",
 		needDevices)), func(ctx context.Context, in *struct {
 		JobPath
 		SkipBad bool `query:"skip_bad" doc:"keep rows that cannot be taken back, and take back the others"`
@@ -192,7 +190,7 @@ func (s *Server) jobs() {
 	export := does(op(http.MethodPost, "/jobs/export", "export-devices", "Devices as a table that imports to no change",
 		needDevices))
 	export.Errors = append(export.Errors, http.StatusNotFound)
-	huma.Register(s.api, export, func(ctx context.Context, in *struct {
+	register(s, export, func(ctx context.Context, in *struct {
 		Format string `query:"format" enum:"csv,xlsx" default:"csv"`
 		Body   bulk.Query
 	}) (*plain[ExportAnswer], error) {
@@ -225,12 +223,12 @@ type TemplateChange struct {
 
 // templates are the operations of templates of bulk jobs.
 func (s *Server) templates() {
-	huma.Register(s.api, op(http.MethodGet, "/templates", "list-templates", "List templates of bulk jobs", needRead),
+	register(s, op(http.MethodGet, "/templates", "list-templates", "List templates of bulk jobs", needRead),
 		func(ctx context.Context, in *Paged) (*plain[domain.List[domain.Template]], error) {
 			l, err := s.cfg.Jobs.Templates(ctx, actor(ctx), in.page())
 			return answer(s, ctx, l, err)
 		})
-	huma.Register(s.api, op(http.MethodPut, "/templates/{template}", "put-template", "Make or replace a template",
+	register(s, op(http.MethodPut, "/templates/{template}", "put-template", "Make or replace a template",
 		needDevices), func(ctx context.Context, in *struct {
 		TemplatePath
 		Changing[TemplateChange]
@@ -242,7 +240,7 @@ func (s *Server) templates() {
 		t, err := s.cfg.Jobs.PutTemplate(ctx, actor(ctx), in.Template, in.Body.Note, in.Body.Change, v)
 		return answerVersion(s, ctx, t, t.Version, v, err)
 	})
-	huma.Register(s.api, op(http.MethodDelete, "/templates/{template}", "delete-template", "Remove a template",
+	register(s, op(http.MethodDelete, "/templates/{template}", "delete-template", "Remove a template",
 		needDevices),
 		func(ctx context.Context, in *TemplatePath) (*struct{}, error) {
 			return nothing(s, ctx, 0, s.cfg.Jobs.DeleteTemplate(ctx, actor(ctx), in.Template))

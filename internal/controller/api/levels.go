@@ -4,8 +4,6 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/peerload/peerload/internal/controller/domain"
 )
 
@@ -52,13 +50,13 @@ func (s *Server) levels() {
 
 // settings are the settings of one level, which R reads and W changes.
 func settings[R targeted, W changing[domain.SettingsChange]](s *Server, path, word string, may need) {
-	huma.Register(s.api, op(http.MethodGet, path+"/settings", "get-"+word+"-settings", "All settings of this level, set "+
+	register(s, op(http.MethodGet, path+"/settings", "get-"+word+"-settings", "All settings of this level, set "+
 		"or not", needRead),
 		func(ctx context.Context, in *R) (*versioned[domain.LevelSettings], error) {
 			l, err := s.ctl.Settings(ctx, actor(ctx), (*in).target())
 			return answerVersion(s, ctx, l, l.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodPatch, path+"/settings", "change-"+word+"-settings", "Set and unset settings of "+
+	register(s, op(http.MethodPatch, path+"/settings", "change-"+word+"-settings", "Set and unset settings of "+
 		"this level", may),
 		func(ctx context.Context, in *W) (*versioned[domain.LevelSettings], error) {
 			v, err := (*in).version()
@@ -72,7 +70,7 @@ func settings[R targeted, W changing[domain.SettingsChange]](s *Server, path, wo
 
 // assignments are the loads of one level, which W assigns and B rolls back.
 func assignments[W changing[LoadRef], B guarded](s *Server, path, word string, may need) {
-	huma.Register(s.api, op(http.MethodPut, path+"/load", "assign-"+word+"-load", "Assign a load at this level", may),
+	register(s, op(http.MethodPut, path+"/load", "assign-"+word+"-load", "Assign a load at this level", may),
 		func(ctx context.Context, in *W) (*versioned[domain.Assigned], error) {
 			v, err := (*in).version()
 			if err != nil {
@@ -81,7 +79,7 @@ func assignments[W changing[LoadRef], B guarded](s *Server, path, word string, m
 			a, err := s.ctl.AssignLoad(ctx, actor(ctx), (*in).target(), (*in).body().Load, v)
 			return answerVersion(s, ctx, a, a.Version, v, err)
 		})
-	huma.Register(s.api, does(op(http.MethodPost, path+"/load/roll-back", "roll-back-"+word+"-load", "Assign the load "+
+	register(s, does(op(http.MethodPost, path+"/load/roll-back", "roll-back-"+word+"-load", "Assign the load "+
 		"that was assigned before", may)),
 		func(ctx context.Context, in *B) (*versioned[domain.Assigned], error) {
 			v, err := (*in).version()
@@ -94,13 +92,13 @@ func assignments[W changing[LoadRef], B guarded](s *Server, path, word string, m
 }
 
 func (s *Server) enterprise() {
-	huma.Register(s.api, op(http.MethodGet, "/enterprise", "get-enterprise",
+	register(s, op(http.MethodGet, "/enterprise", "get-enterprise",
 		"What holds for all devices, and the switches", needRead),
 		func(ctx context.Context, _ *struct{}) (*versioned[domain.Enterprise], error) {
 			e, err := s.ctl.Enterprise(ctx, actor(ctx))
 			return answerVersion(s, ctx, e, e.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodPatch, "/enterprise", "update-enterprise", "Change the switches", needEnterprise),
+	register(s, op(http.MethodPatch, "/enterprise", "update-enterprise", "Change the switches", needEnterprise),
 		func(ctx context.Context, in *Changing[domain.EnterpriseChange]) (*versioned[domain.Enterprise], error) {
 			v, err := in.version()
 			if err != nil {
@@ -112,22 +110,22 @@ func (s *Server) enterprise() {
 }
 
 func (s *Server) profiles() {
-	huma.Register(s.api, op(http.MethodGet, "/profiles", "list-profiles", "List common profiles", needRead),
+	register(s, op(http.MethodGet, "/profiles", "list-profiles", "List common profiles", needRead),
 		func(ctx context.Context, in *TextQuery) (*plain[domain.List[domain.Profile]], error) {
 			l, err := s.ctl.Profiles(ctx, actor(ctx), domain.TextFilter{Text: in.Text}, in.page())
 			return answer(s, ctx, l, err)
 		})
-	huma.Register(s.api, op(http.MethodPost, "/profiles", "create-profile", "Make a common profile", needDevices),
+	register(s, op(http.MethodPost, "/profiles", "create-profile", "Make a common profile", needDevices),
 		func(ctx context.Context, in *struct{ Body NewProfile }) (*versioned[domain.Profile], error) {
 			p, err := s.ctl.CreateProfile(ctx, actor(ctx), in.Body.Name, in.Body.ProfileChange)
 			return answerVersion(s, ctx, p, p.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodGet, "/profiles/{profile}", "get-profile", "A common profile", needRead),
+	register(s, op(http.MethodGet, "/profiles/{profile}", "get-profile", "A common profile", needRead),
 		func(ctx context.Context, in *ProfilePath) (*versioned[domain.Profile], error) {
 			p, err := s.ctl.Profile(ctx, actor(ctx), in.Profile)
 			return answerVersion(s, ctx, p, p.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodPatch, "/profiles/{profile}", "update-profile", "Change a common profile",
+	register(s, op(http.MethodPatch, "/profiles/{profile}", "update-profile", "Change a common profile",
 		needDevices),
 		func(ctx context.Context, in *struct {
 			ProfilePath
@@ -140,7 +138,7 @@ func (s *Server) profiles() {
 			p, err := s.ctl.UpdateProfile(ctx, actor(ctx), in.Profile, in.Body, v)
 			return answerVersion(s, ctx, p, p.Version, v, err)
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/profiles/{profile}", "delete-profile",
+	register(s, op(http.MethodDelete, "/profiles/{profile}", "delete-profile",
 		"Remove a profile that no device has", needDevices),
 		func(ctx context.Context, in *struct {
 			ProfilePath

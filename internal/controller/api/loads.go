@@ -56,19 +56,19 @@ type loadQuery struct {
 func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
 func (s *Server) loads() {
-	huma.Register(s.api, op(http.MethodGet, "/loads", "list-loads", "List loads", needRead),
+	register(s, op(http.MethodGet, "/loads", "list-loads", "List loads", needRead),
 		func(ctx context.Context, in *loadQuery) (*plain[domain.List[domain.Load]], error) {
 			l, err := s.ctl.Loads(ctx, actor(ctx), domain.LoadFilter{Text: in.Text, Retired: in.Retired}, in.page())
 			return answer(s, ctx, l, err)
 		})
 	s.addLoad()
-	huma.Register(s.api, op(http.MethodPost, "/loads/unsigned", "register-load",
+	register(s, op(http.MethodPost, "/loads/unsigned", "register-load",
 		"Make a classic load known that nobody signs", needLoads),
 		func(ctx context.Context, in *struct{ Body domain.UnsignedLoad }) (*versioned[domain.Load], error) {
 			l, err := s.ctl.RegisterLoad(ctx, actor(ctx), in.Body)
 			return answerVersion(s, ctx, l, l.Version, 0, err)
 		})
-	huma.Register(s.api, does(op(http.MethodPost, "/loads/verify", "verify-loads", "Check every signature and every byte",
+	register(s, does(op(http.MethodPost, "/loads/verify", "verify-loads", "Check every signature and every byte",
 		needLoads)),
 		func(ctx context.Context, _ *struct{}) (*plain[Verified], error) {
 			all, err := s.ctl.VerifyLoads(ctx, actor(ctx))
@@ -78,18 +78,18 @@ func (s *Server) loads() {
 			}
 			return answer(s, ctx, v, err)
 		})
-	huma.Register(s.api, op(http.MethodGet, "/loads/{load}", "get-load", "A load", needRead),
+	register(s, op(http.MethodGet, "/loads/{load}", "get-load", "A load", needRead),
 		func(ctx context.Context, in *LoadPath) (*versioned[domain.Load], error) {
 			l, err := s.ctl.Load(ctx, actor(ctx), in.Load)
 			return answerVersion(s, ctx, l, l.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodGet, "/loads/{load}/reach", "reach-of-load",
+	register(s, op(http.MethodGet, "/loads/{load}/reach", "reach-of-load",
 		"The devices that should have a load, or a file set of that name", needRead),
 		func(ctx context.Context, in *LoadPath) (*plain[domain.Reach], error) {
 			r, err := s.ctl.ReachOf(ctx, actor(ctx), in.Load)
 			return answer(s, ctx, r, err)
 		})
-	huma.Register(s.api, op(http.MethodPatch, "/loads/{load}", "retire-load", "Take a load out of use, or back",
+	register(s, op(http.MethodPatch, "/loads/{load}", "retire-load", "Take a load out of use, or back",
 		needLoads),
 		func(ctx context.Context, in *struct {
 			LoadPath
@@ -102,7 +102,7 @@ func (s *Server) loads() {
 			l, err := s.ctl.RetireLoad(ctx, actor(ctx), in.Load, in.Body.Retired, v)
 			return answerVersion(s, ctx, l, l.Version, v, err)
 		})
-	huma.Register(s.api, op(http.MethodPut, "/loads/{load}/from", "set-load-from",
+	register(s, op(http.MethodPut, "/loads/{load}/from", "set-load-from",
 		"Say from which versions a load may be installed", needLoads),
 		func(ctx context.Context, in *struct {
 			LoadPath
@@ -122,12 +122,12 @@ func (s *Server) loads() {
 func (s *Server) trust() {
 	root := op(http.MethodGet, "/trust/root", "get-root", "The root of trust that devices are given", needRead)
 	root.Errors = append(root.Errors, http.StatusNotFound)
-	huma.Register(s.api, root,
+	register(s, root,
 		func(ctx context.Context, _ *struct{}) (*plain[Root], error) {
 			b, v, err := s.ctl.Root()
 			return answer(s, ctx, Root{v, b}, err)
 		})
-	huma.Register(s.api, quiet(op(http.MethodPost, "/trust/keys/{role}/rotate", "rotate-key",
+	register(s, quiet(op(http.MethodPost, "/trust/keys/{role}/rotate", "rotate-key",
 		"Give a role of the repository a new key", needAccess)),
 		func(ctx context.Context, in *RolePath) (*struct{}, error) {
 			role := in.Role
@@ -143,7 +143,7 @@ func (s *Server) addLoad() {
 	add := op(http.MethodPost, "/loads", "add-load", "Sign files as a load and publish it", needLoads)
 	add.Description = "The fields stand before the files: name, version, model (repeated), replace (true), from " +
 		"(repeated). Then the files, in the order in which devices fetch them."
-	huma.Register(s.api, add, func(ctx context.Context, in *upload) (*versioned[domain.Load], error) {
+	register(s, add, func(ctx context.Context, in *upload) (*versioned[domain.Load], error) {
 		return published(ctx, s, in, func(form uploaded) (l domain.Load, version int64, err error) {
 			if form.Directory != "" {
 				return l, 0, fmt.Errorf("%w: a load has no directory: add it as a file set", domain.ErrInvalid)
@@ -151,16 +151,23 @@ func (s *Server) addLoad() {
 			l, err = s.ctl.AddLoadFrom(ctx, actor(ctx), form.Request, form.from)
 			return l, l.Version, err
 		})
-	})
+	}, takesForm([]string{"name", "version", "model", "file"}, "from",
+		&huma.Schema{Type: huma.TypeArray, Items: textSchema()}))
+}
+
+func textSchema() *huma.Schema { return &huma.Schema{Type: huma.TypeString} }
+
+// takesForm describes the form of files to publish, with a field more than all have.
+func takesForm(required []string, name string, field *huma.Schema) detail {
 	// Described after it was registered: huma would read a body that it knows.
-	text := &huma.Schema{Type: huma.TypeString}
-	s.api.OpenAPI().Paths[add.Path].Post.RequestBody = &huma.RequestBody{Required: true,
-		Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: &huma.Schema{
-			Type: huma.TypeObject, Required: []string{"name", "version", "model", "file"}, Properties: map[string]*huma.Schema{
-				"name": text, "version": text, "model": {Type: huma.TypeArray, Items: text},
-				"replace": {Type: huma.TypeBoolean},
-				"from":    {Type: huma.TypeArray, Items: text},
-				"file":    {Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}}}}
+	return detail{after: func(p *huma.PathItem) {
+		p.Post.RequestBody = &huma.RequestBody{Required: true,
+			Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: &huma.Schema{
+				Type: huma.TypeObject, Required: required, Properties: map[string]*huma.Schema{
+					"name": textSchema(), "version": textSchema(), "model": {Type: huma.TypeArray, Items: textSchema()},
+					"replace": {Type: huma.TypeBoolean}, name: field,
+					"file": {Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}}}}
+	}}
 }
 
 // published receives files, publishes them, and leaves none of them behind.
@@ -303,23 +310,23 @@ type ModelList struct {
 }
 
 func (s *Server) models() {
-	huma.Register(s.api, op(http.MethodGet, "/models", "list-models", "The model table", needRead),
+	register(s, op(http.MethodGet, "/models", "list-models", "The model table", needRead),
 		func(ctx context.Context, _ *struct{}) (*plain[ModelList], error) {
 			all, err := s.ctl.Models(ctx, actor(ctx))
 			return answer(s, ctx, ModelList{all}, err)
 		})
 	put := does(op(http.MethodPost, "/models", "put-models", "Add or replace rows, all or none", needEnterprise))
 	put.MaxBodyBytes = bulkBytes
-	huma.Register(s.api, put, func(ctx context.Context, in *struct{ Body ModelRows }) (*plain[ModelList], error) {
+	register(s, put, func(ctx context.Context, in *struct{ Body ModelRows }) (*plain[ModelList], error) {
 		all, err := s.ctl.PutModels(ctx, actor(ctx), in.Body.Models)
 		return answer(s, ctx, ModelList{all}, err)
 	})
-	huma.Register(s.api, op(http.MethodGet, "/models/{model}", "get-model", "A model with all its settings", needRead),
+	register(s, op(http.MethodGet, "/models/{model}", "get-model", "A model with all its settings", needRead),
 		func(ctx context.Context, in *ModelPath) (*plain[domain.Model], error) {
 			m, err := s.ctl.Model(ctx, actor(ctx), in.Model)
 			return answer(s, ctx, m, err)
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/models/{model}", "delete-model",
+	register(s, op(http.MethodDelete, "/models/{model}", "delete-model",
 		"Remove an added row, or bring the built-in one back", needEnterprise),
 		func(ctx context.Context, in *ModelPath) (*struct{}, error) {
 			return nothing(s, ctx, 0, s.ctl.DeleteModel(ctx, actor(ctx), in.Model))

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -28,7 +27,7 @@ const (
 )
 
 func (s *Server) orders() {
-	huma.Register(s.api, op(http.MethodGet, "/orders", "list-orders", "Orders that were sent to devices, the oldest first",
+	register(s, op(http.MethodGet, "/orders", "list-orders", "Orders that were sent to devices, the oldest first",
 		needRead), func(ctx context.Context, in *struct {
 		Paged
 		Kind string `query:"kind" maxLength:"64"`
@@ -44,19 +43,19 @@ func (s *Server) orders() {
 	})
 	send := does(op(http.MethodPost, "/orders", "send-order", "Tell devices to do something now", needDevices))
 	send.Errors = append(send.Errors, http.StatusNotFound)
-	huma.Register(s.api, send, func(ctx context.Context, in *struct {
+	register(s, send, func(ctx context.Context, in *struct {
 		DryRun bool `query:"dry_run" doc:"send nothing, and say whom the order would reach"`
 		Body   orders.Request
 	}) (*plain[orders.Sent], error) {
 		out, err := s.cfg.Orders.Send(ctx, actor(ctx), in.Body, in.DryRun)
 		return answer(s, ctx, out, err)
 	})
-	huma.Register(s.api, op(http.MethodGet, "/orders/{order}", "get-order", "An order, and how many have answered",
+	register(s, op(http.MethodGet, "/orders/{order}", "get-order", "An order, and how many have answered",
 		needRead), func(ctx context.Context, in *OrderPath) (*plain[orders.Tally], error) {
 		t, err := s.cfg.Orders.Get(ctx, actor(ctx), in.Order)
 		return answer(s, ctx, t, err)
 	})
-	huma.Register(s.api, op(http.MethodGet, "/orders/{order}/devices", "list-order-devices",
+	register(s, op(http.MethodGet, "/orders/{order}/devices", "list-order-devices",
 		"The devices of an order, and what each has answered", needRead), func(ctx context.Context, in *struct {
 		OrderPath
 		Paged
@@ -65,19 +64,19 @@ func (s *Server) orders() {
 		l, err := s.cfg.Orders.Devices(ctx, actor(ctx), in.Order, in.Standing, in.page())
 		return answer(s, ctx, l, err)
 	})
-	huma.Register(s.api, does(op(http.MethodPost, "/orders/{order}/cancel", "cancel-order",
+	register(s, does(op(http.MethodPost, "/orders/{order}/cancel", "cancel-order",
 		"Take an order back from devices that have not answered", needDevices)),
 		func(ctx context.Context, in *OrderPath) (*plain[orders.Tally], error) {
 			t, err := s.cfg.Orders.Cancel(ctx, actor(ctx), in.Order)
 			return answer(s, ctx, t, err)
 		})
-	huma.Register(s.api, op(http.MethodGet, "/order-key", "get-order-key", "The key that orders are signed with",
+	register(s, op(http.MethodGet, "/order-key", "get-order-key", "The key that orders are signed with",
 		needRead),
 		func(ctx context.Context, _ *struct{}) (*plain[orders.KeyState], error) {
 			k, err := s.cfg.Orders.Key(ctx, actor(ctx))
 			return answer(s, ctx, k, err)
 		})
-	huma.Register(s.api, does(op(http.MethodPost, "/order-key/rotate", "rotate-order-key",
+	register(s, does(op(http.MethodPost, "/order-key/rotate", "rotate-order-key",
 		"Make the next order key, which the one in use states", needAccess)),
 		func(ctx context.Context, _ *struct{}) (*plain[orders.KeyState], error) {
 			k, err := s.cfg.Orders.RotateKey(ctx, actor(ctx))
@@ -91,8 +90,8 @@ func (s *Server) orders() {
 func (s *Server) deviceOrders() {
 	results := does(op(http.MethodPost, "/devices/{device}/results", "answer-orders",
 		"Hand over results of orders, each sealed by its device", needDevice))
-	s.mayGrow(&results, typeOf[order.Results](), resultBytes)
-	huma.Register(s.api, results, func(ctx context.Context, in *struct {
+	results.SkipValidateBody, results.MaxBodyBytes = true, resultBytes
+	register(s, results, func(ctx context.Context, in *struct {
 		DevicePath
 		RawBody []byte `contentType:"application/json"`
 	}) (*plain[order.Acks], error) {
@@ -102,26 +101,25 @@ func (s *Server) deviceOrders() {
 		}
 		acks, err := s.cfg.Orders.Answer(ctx, actor(ctx), r.Results)
 		return answer(s, ctx, acks, err)
-	})
+	}, mayGrow[order.Results]())
 	reports := does(op(http.MethodPost, "/devices/{device}/reports", "hand-over-reports",
 		"Hand over reports of devices, each sealed by its own", needDevice))
 	reports.MaxBodyBytes, reports.SkipValidateBody = order.MaxPackedReports, true
-	reports.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-		"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}
-	huma.Register(s.api, reports, func(ctx context.Context, in *struct {
+	register(s, reports, func(ctx context.Context, in *struct {
 		DevicePath
 		RawBody []byte `contentType:"application/octet-stream"`
 	}) (*plain[order.Acks], error) {
 		acks, err := s.cfg.Orders.Reports(ctx, actor(ctx), in.RawBody)
 		return answer(s, ctx, acks, err)
-	})
+	}, detail{before: takesBytes})
 	feed := does(op(http.MethodPost, "/devices/{device}/feed", "follow-orders",
 		"The orders of a device, as they come", needDevice))
-	s.mayGrow(&feed, typeOf[order.Hello](), helloBytes)
-	schemas := s.api.OpenAPI().Components.Schemas
-	feed.Responses = map[string]*huma.Response{"200": {Description: "One line of JSON for each order, beat or key",
-		Content: map[string]*huma.MediaType{linesType: {Schema: schemas.Schema(typeOf[order.Line](), true, "")}}}}
-	huma.Register(s.api, feed, func(ctx context.Context, in *struct {
+	feed.SkipValidateBody, feed.MaxBodyBytes = true, helloBytes
+	lines := detail{before: func(o *huma.Operation, schemas huma.Registry) {
+		o.Responses = map[string]*huma.Response{"200": {Description: "One line of JSON for each order, beat or key",
+			Content: map[string]*huma.MediaType{linesType: {Schema: schemas.Schema(typeOf[order.Line](), true, "")}}}}
+	}}
+	register(s, feed, func(ctx context.Context, in *struct {
 		DevicePath
 		RawBody []byte `contentType:"application/json"`
 	}) (*huma.StreamResponse, error) {
@@ -130,17 +128,23 @@ func (s *Server) deviceOrders() {
 			return nil, s.fail(ctx, err, 0)
 		}
 		return &huma.StreamResponse{Body: func(c huma.Context) { s.feed(c, h) }}, nil
-	})
+	}, mayGrow[order.Hello](), lines)
 }
 
 // mayGrow has an operation take a JSON body that may have more fields than this
-// version knows.
-func (s *Server) mayGrow(o *huma.Operation, t reflect.Type, most int64) {
-	o.SkipValidateBody, o.MaxBodyBytes = true, most
-	schemas := s.api.OpenAPI().Components.Schemas
+// version knows. The operation says itself that huma does not hold the body to its schema.
+func mayGrow[T any]() detail {
+	return detail{before: func(o *huma.Operation, schemas huma.Registry) {
+		o.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+			"application/json": {Schema: schemas.Schema(typeOf[T](), true, "")}}}
+		schemas.Map()[schemaName(typeOf[T](), "")].AdditionalProperties = true
+	}}
+}
+
+// takesBytes has an operation take a body that is not read as JSON.
+func takesBytes(o *huma.Operation, _ huma.Registry) {
 	o.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-		"application/json": {Schema: schemas.Schema(t, true, "")}}}
-	schemas.Map()[schemaName(t, "")].AdditionalProperties = true
+		"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}
 }
 
 // readHello and readResults read what devices send.

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/rollout"
 	"github.com/peerload/peerload/internal/controller/rollouts"
@@ -24,23 +22,23 @@ type ReleaseRef struct {
 }
 
 func (s *Server) releases() {
-	huma.Register(s.api, op(http.MethodGet, "/releases", "list-releases", "List releases", needRead),
+	register(s, op(http.MethodGet, "/releases", "list-releases", "List releases", needRead),
 		func(ctx context.Context, in *TextQuery) (*plain[domain.List[domain.Release]], error) {
 			l, err := s.ctl.Releases(ctx, actor(ctx), domain.TextFilter{Text: in.Text}, in.page())
 			return answer(s, ctx, l, err)
 		})
-	huma.Register(s.api, op(http.MethodPost, "/releases", "create-release",
+	register(s, op(http.MethodPost, "/releases", "create-release",
 		"Make one name for the loads of several models", needLoads),
 		func(ctx context.Context, in *struct{ Body NewRelease }) (*versioned[domain.Release], error) {
 			r, err := s.ctl.CreateRelease(ctx, actor(ctx), in.Body.Name, in.Body.ReleaseChange)
 			return answerVersion(s, ctx, r, r.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodGet, "/releases/{release}", "get-release", "A release", needRead),
+	register(s, op(http.MethodGet, "/releases/{release}", "get-release", "A release", needRead),
 		func(ctx context.Context, in *ReleasePath) (*versioned[domain.Release], error) {
 			r, err := s.ctl.Release(ctx, actor(ctx), in.Release)
 			return answerVersion(s, ctx, r, r.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodPatch, "/releases/{release}", "update-release",
+	register(s, op(http.MethodPatch, "/releases/{release}", "update-release",
 		"Change a release; its loads stay while it is assigned", needLoads),
 		func(ctx context.Context, in *struct {
 			ReleasePath
@@ -53,7 +51,7 @@ func (s *Server) releases() {
 			r, err := s.ctl.UpdateRelease(ctx, actor(ctx), in.Release, in.Body, v)
 			return answerVersion(s, ctx, r, r.Version, v, err)
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/releases/{release}", "delete-release",
+	register(s, op(http.MethodDelete, "/releases/{release}", "delete-release",
 		"Remove a release that is assigned nowhere; its loads stay", needLoads),
 		func(ctx context.Context, in *struct {
 			ReleasePath
@@ -73,7 +71,7 @@ func (s *Server) releases() {
 
 // releaseAt assigns a release at one level.
 func releaseAt[W changing[ReleaseRef]](s *Server, path, word string, may need) {
-	huma.Register(s.api, op(http.MethodPut, path+"/release", "assign-"+word+"-release", "Assign a release at this level",
+	register(s, op(http.MethodPut, path+"/release", "assign-"+word+"-release", "Assign a release at this level",
 		may),
 		func(ctx context.Context, in *W) (*versioned[domain.Assigned], error) {
 			v, err := (*in).version()
@@ -112,7 +110,7 @@ var verbs = map[rollouts.Verb]string{
 
 func (s *Server) rollouts() {
 	roll := s.cfg.Rollouts
-	huma.Register(s.api, op(http.MethodGet, "/rollouts", "list-rollouts", "List rollouts", needRead),
+	register(s, op(http.MethodGet, "/rollouts", "list-rollouts", "List rollouts", needRead),
 		func(ctx context.Context, in *struct {
 			Paged
 			State  string `query:"state" enum:"draft,awaiting-approval,scheduled,running,paused,finished,aborted,rolled-back"`
@@ -126,19 +124,19 @@ func (s *Server) rollouts() {
 		needDevices)
 	create.Errors = append(create.Errors, http.StatusNotFound)
 	create.MaxBodyBytes = rolloutBytes
-	huma.Register(s.api, create, func(ctx context.Context, in *struct{ Body NewRollout }) (*versioned[rollouts.Created],
+	register(s, create, func(ctx context.Context, in *struct{ Body NewRollout }) (*versioned[rollouts.Created],
 		error) {
 		r, err := roll.Create(ctx, actor(ctx), in.Body.ID, in.Body.Change)
 		return answerVersion(s, ctx, r, r.Version, 0, err)
 	})
-	huma.Register(s.api, op(http.MethodGet, "/rollouts/{rollout}", "get-rollout", "A rollout and how it goes", needRead),
+	register(s, op(http.MethodGet, "/rollouts/{rollout}", "get-rollout", "A rollout and how it goes", needRead),
 		func(ctx context.Context, in *RolloutPath) (*versioned[rollouts.View], error) {
 			r, err := roll.Get(ctx, actor(ctx), in.Rollout)
 			return answerVersion(s, ctx, r, r.Version, 0, err)
 		})
 	update := op(http.MethodPatch, "/rollouts/{rollout}", "update-rollout", "Change a draft", needDevices)
 	update.MaxBodyBytes = rolloutBytes
-	huma.Register(s.api, update,
+	register(s, update,
 		func(ctx context.Context, in *struct {
 			RolloutPath
 			Changing[rollouts.Change]
@@ -153,11 +151,11 @@ func (s *Server) rollouts() {
 	plan := op(http.MethodGet, "/rollouts/{rollout}/plan", "plan-rollout", "What a draft would do if it were started now",
 		needRead)
 	plan.Errors = append(plan.Errors, http.StatusConflict)
-	huma.Register(s.api, plan, func(ctx context.Context, in *RolloutPath) (*plain[rollouts.Preview], error) {
+	register(s, plan, func(ctx context.Context, in *RolloutPath) (*plain[rollouts.Preview], error) {
 		p, err := roll.Preview(ctx, actor(ctx), in.Rollout)
 		return answer(s, ctx, p, err)
 	})
-	huma.Register(s.api, op(http.MethodGet, "/rollouts/{rollout}/devices", "list-rollout-devices",
+	register(s, op(http.MethodGet, "/rollouts/{rollout}/devices", "list-rollout-devices",
 		"How the devices of a rollout stand", needRead),
 		func(ctx context.Context, in *struct {
 			RolloutPath
@@ -180,7 +178,7 @@ const rolloutBytes = 4 << 20
 // rolloutOrder registers one order.
 func (s *Server) rolloutOrder(v rollouts.Verb) {
 	o := does(op(http.MethodPost, "/rollouts/{rollout}/"+string(v), string(v)+"-rollout", verbs[v], needDevices))
-	huma.Register(s.api, o, func(ctx context.Context, in *struct {
+	register(s, o, func(ctx context.Context, in *struct {
 		RolloutPath
 		Match
 		DryRun bool `query:"dry_run" doc:"change nothing, and say what would be touched"`
@@ -202,18 +200,18 @@ func (s *Server) rolloutOrder(v rollouts.Verb) {
 // fileSets are the operations of file sets.
 func (s *Server) fileSets() {
 	sets := s.cfg.FileSets
-	huma.Register(s.api, op(http.MethodGet, "/filesets", "list-filesets", "List file sets", needRead),
+	register(s, op(http.MethodGet, "/filesets", "list-filesets", "List file sets", needRead),
 		func(ctx context.Context, in *loadQuery) (*plain[domain.List[domain.FileSet]], error) {
 			l, err := sets.List(ctx, actor(ctx), domain.LoadFilter{Text: in.Text, Retired: in.Retired}, in.page())
 			return answer(s, ctx, l, err)
 		})
 	s.addFileSet()
-	huma.Register(s.api, op(http.MethodGet, "/filesets/{fileset}", "get-fileset", "A file set", needRead),
+	register(s, op(http.MethodGet, "/filesets/{fileset}", "get-fileset", "A file set", needRead),
 		func(ctx context.Context, in *FileSetPath) (*versioned[domain.FileSet], error) {
 			f, err := sets.Get(ctx, actor(ctx), in.FileSet)
 			return answerVersion(s, ctx, f, f.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodPatch, "/filesets/{fileset}", "retire-fileset",
+	register(s, op(http.MethodPatch, "/filesets/{fileset}", "retire-fileset",
 		"Take a file set out of use, or back", needLoads),
 		func(ctx context.Context, in *struct {
 			FileSetPath
@@ -233,7 +231,7 @@ func (s *Server) fileSets() {
 
 // fileSetsAt assigns file sets at one level.
 func fileSetsAt[W changing[domain.FileSetsChange]](s *Server, path, word string, may need) {
-	huma.Register(s.api, op(http.MethodPatch, path+"/filesets", "change-"+word+"-filesets",
+	register(s, op(http.MethodPatch, path+"/filesets", "change-"+word+"-filesets",
 		"Assign file sets at this level, or assign them no more", may),
 		func(ctx context.Context, in *W) (*versioned[domain.LevelSets], error) {
 			v, err := (*in).version()
@@ -250,7 +248,7 @@ func (s *Server) addFileSet() {
 	add := op(http.MethodPost, "/filesets", "add-fileset", "Sign files as a file set and publish it", needLoads)
 	add.Description = "The fields stand before the files: name, version, directory, model (repeated), replace (true). " +
 		"Then the files, in the order in which devices fetch them."
-	huma.Register(s.api, add, func(ctx context.Context, in *upload) (*versioned[domain.FileSet], error) {
+	register(s, add, func(ctx context.Context, in *upload) (*versioned[domain.FileSet], error) {
 		return published(ctx, s, in, func(form uploaded) (f domain.FileSet, version int64, err error) {
 			if form.from != nil {
 				return f, 0, fmt.Errorf("%w: only loads are installed from some versions", domain.ErrInvalid)
@@ -258,13 +256,5 @@ func (s *Server) addFileSet() {
 			f, err = s.ctl.AddFileSet(ctx, actor(ctx), form.Request)
 			return f, f.Version, err
 		})
-	})
-	text := &huma.Schema{Type: huma.TypeString}
-	s.api.OpenAPI().Paths[add.Path].Post.RequestBody = &huma.RequestBody{Required: true,
-		Content: map[string]*huma.MediaType{"multipart/form-data": {Schema: &huma.Schema{
-			Type: huma.TypeObject, Required: []string{"name", "version", "directory", "model", "file"},
-			Properties: map[string]*huma.Schema{
-				"name": text, "version": text, "directory": text, "model": {Type: huma.TypeArray, Items: text},
-				"replace": {Type: huma.TypeBoolean},
-				"file":    {Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}}}}
+	}, takesForm([]string{"name", "version", "directory", "model", "file"}, "directory", textSchema()))
 }

@@ -305,7 +305,7 @@ func TestEveryEndpointOfASite(t *testing.T) {
 		"7961", "{load}", "b1", "{rollout}", realmsuite.Elsewhere, "{release}", "9.4", "{user}", "bob", "{role}",
 		"targets", "{", "", "}", "")
 	before := f.Others(t)
-	for path, item := range srv.api.OpenAPI().Paths {
+	for path, item := range srv.document().Paths {
 		for method, o := range map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "PUT": item.Put,
 			"PATCH": item.Patch, "DELETE": item.Delete} {
 			if o == nil {

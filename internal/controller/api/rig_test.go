@@ -216,7 +216,7 @@ func TestEveryEndpoint(t *testing.T) {
 	s := newRig(t)
 	rank := map[string]int{"viewer": 0, "operator": 1, "admin": 2}
 	seen := map[string]bool{}
-	for path, item := range s.srv.api.OpenAPI().Paths {
+	for path, item := range s.srv.document().Paths {
 		ops := map[string]string{}
 		for method, o := range map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "PUT": item.Put,
 			"PATCH": item.Patch, "DELETE": item.Delete} {

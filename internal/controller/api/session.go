@@ -57,7 +57,7 @@ func cookie(value string, life int, secure bool) http.Cookie {
 }
 
 func (s *Server) sessions() {
-	huma.Register(s.api, op(http.MethodPost, "/session", "log-in", "Open a session; the answer has its CSRF token",
+	register(s, op(http.MethodPost, "/session", "log-in", "Open a session; the answer has its CSRF token",
 		needLogin),
 		func(ctx context.Context, _ *struct{}) (*opened, error) {
 			c := callerOf(ctx)
@@ -67,13 +67,13 @@ func (s *Server) sessions() {
 			}
 			return &opened{cookie(n.Secret, 0, c.secure), n.Session}, nil
 		})
-	huma.Register(s.api, op(http.MethodGet, "/session", "who-am-i", "Who asks, and what they may", needAnybody),
+	register(s, op(http.MethodGet, "/session", "who-am-i", "Who asks, and what they may", needAnybody),
 		func(ctx context.Context, _ *struct{}) (*plain[Who], error) {
 			c := callerOf(ctx)
 			return &plain[Who]{Who{c.actor.Name, c.actor.Kind, c.actor.Role, c.actor.Realm.Sites(), c.actor.Scopes,
 				c.session}}, nil
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/session", "log-out",
+	register(s, op(http.MethodDelete, "/session", "log-out",
 		"Close the session, or the sign-in of a command line", needAnybody),
 		func(ctx context.Context, _ *struct{}) (*closed, error) {
 			if err := s.ctl.Logout(ctx, actor(ctx)); err != nil {
@@ -83,10 +83,10 @@ func (s *Server) sessions() {
 		})
 	password := quiet(op(http.MethodPut, "/session/password", "change-password",
 		"Change one's own password; all sessions end", needAnybody))
-	huma.Register(s.api, password, func(ctx context.Context, in *struct{ Body NewPassword }) (*struct{}, error) {
+	register(s, password, func(ctx context.Context, in *struct{ Body NewPassword }) (*struct{}, error) {
 		return nothing(s, ctx, 0, s.ctl.ChangeOwnPassword(ctx, actor(ctx), in.Body.Old, in.Body.New))
 	})
-	huma.Register(s.api, op(http.MethodPost, "/setup", "set-up", "Make the first admin", needSetup),
+	register(s, op(http.MethodPost, "/setup", "set-up", "Make the first admin", needSetup),
 		func(ctx context.Context, in *struct{ Body FirstAdmin }) (*versioned[domain.User], error) {
 			c := callerOf(ctx)
 			u, err := s.ctl.CompleteSetup(ctx, c.secret, in.Body.Name, in.Body.Password, c.from)
@@ -136,14 +136,14 @@ var errNoOIDC = fmt.Errorf("%w: this controller knows no issuer of OIDC: sign in
 
 // signIns are the operations by which command lines get in and out.
 func (s *Server) signIns() {
-	huma.Register(s.api, op(http.MethodPost, "/logins", "sign-in",
+	register(s, op(http.MethodPost, "/logins", "sign-in",
 		"Let a command line in; the secret is its bearer token, and is shown once", needLogin),
 		func(ctx context.Context, in *struct{ Body SignIn }) (*plain[domain.NewLogin], error) {
 			c := callerOf(ctx)
 			n, err := s.ctl.SignIn(ctx, c.name, c.secret, in.Body.Client, c.from)
 			return answer(s, ctx, n, err)
 		})
-	huma.Register(s.api, op(http.MethodPost, "/logins/requests", "ask-sign-in",
+	register(s, op(http.MethodPost, "/logins/requests", "ask-sign-in",
 		"Ask for a command line to be let in by somebody in a browser", needNothing),
 		func(ctx context.Context, in *struct{ Body SignIn }) (*plain[SignInRequest], error) {
 			if s.cfg.OIDC == nil {
@@ -152,7 +152,7 @@ func (s *Server) signIns() {
 			q, err := s.ctl.AskLogin(ctx, in.Body.Client, callerOf(ctx).from)
 			return answer(s, ctx, SignInRequest{q, s.cfg.PublicURL + devicePath, askEvery}, err)
 		})
-	huma.Register(s.api, does(op(http.MethodPost, "/logins/redeem", "redeem-sign-in",
+	register(s, does(op(http.MethodPost, "/logins/redeem", "redeem-sign-in",
 		"Ask whether somebody has let the command line in", needRequest)),
 		func(ctx context.Context, _ *struct{}) (*plain[SignedIn], error) {
 			c := callerOf(ctx)
@@ -163,7 +163,7 @@ func (s *Server) signIns() {
 			}
 			return answer(s, ctx, out, err)
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/users/{user}/sessions", "end-sessions",
+	register(s, op(http.MethodDelete, "/users/{user}/sessions", "end-sessions",
 		"End all sessions and sign-ins of a user: one's own, or as an admin; tokens stay", needAnybody),
 		func(ctx context.Context, in *UserPath) (*struct{}, error) {
 			return nothing(s, ctx, 0, s.ctl.EndSessions(ctx, actor(ctx), in.User))
@@ -186,11 +186,11 @@ const (
 
 // oidcPages are for people in a browser: the way to the issuer and back, and the
 // page on which they let a command line in.
-func (s *Server) oidcPages(mux *http.ServeMux) {
-	mux.HandleFunc("GET "+LoginPath, s.oidcLogin)
-	mux.HandleFunc("GET "+callbackPath, s.oidcCallback)
-	mux.HandleFunc("GET "+devicePath, s.devicePage)
-	mux.HandleFunc("POST "+devicePath, s.deviceForm)
+func (s *Server) oidcPages() {
+	s.mux.HandleFunc("GET "+LoginPath, s.oidcLogin)
+	s.mux.HandleFunc("GET "+callbackPath, s.oidcCallback)
+	s.mux.HandleFunc("GET "+devicePath, s.devicePage)
+	s.mux.HandleFunc("POST "+devicePath, s.deviceForm)
 }
 
 // localPath is the path if it leads to this server, else "".

@@ -35,7 +35,7 @@ type AtSite struct {
 }
 
 func (s *Server) sites() {
-	huma.Register(s.api, op(http.MethodGet, "/sites", "list-sites", "List sites, each with its counts", needRead),
+	register(s, op(http.MethodGet, "/sites", "list-sites", "List sites, each with its counts", needRead),
 		func(ctx context.Context, in *struct {
 			TextQuery
 			Silence
@@ -43,12 +43,12 @@ func (s *Server) sites() {
 			l, err := s.ctl.Sites(ctx, actor(ctx), domain.TextFilter{Text: in.Text}, in.after(), in.page())
 			return answer(s, ctx, l, err)
 		})
-	huma.Register(s.api, op(http.MethodPost, "/sites", "create-site", "Make a site", needDevices),
+	register(s, op(http.MethodPost, "/sites", "create-site", "Make a site", needDevices),
 		func(ctx context.Context, in *struct{ Body NewSite }) (*versioned[domain.Site], error) {
 			v, err := s.ctl.CreateSite(ctx, actor(ctx), in.Body.Name, in.Body.SiteChange)
 			return answerVersion(s, ctx, v, v.Version, 0, err)
 		})
-	huma.Register(s.api, op(http.MethodGet, "/sites/{site}", "get-site", "A site with its counts", needRead),
+	register(s, op(http.MethodGet, "/sites/{site}", "get-site", "A site with its counts", needRead),
 		func(ctx context.Context, in *SitePath) (*versioned[domain.SiteRow], error) {
 			v, err := s.ctl.Site(ctx, actor(ctx), in.Site, fleetSilent)
 			return answerVersion(s, ctx, v, v.Version, 0, err)
@@ -56,7 +56,7 @@ func (s *Server) sites() {
 	plan := op(http.MethodGet, "/sites/{site}/plan", "plan-site",
 		"What it would take to bring a load or a release to all devices of a site", needRead)
 	plan.Errors = append(plan.Errors, http.StatusConflict)
-	huma.Register(s.api, plan, func(ctx context.Context, in *struct {
+	register(s, plan, func(ctx context.Context, in *struct {
 		SitePath
 		Load    string `query:"load" maxLength:"255" doc:"the load to bring; or a release"`
 		Release string `query:"release" maxLength:"64" doc:"the release to bring"`
@@ -64,7 +64,7 @@ func (s *Server) sites() {
 		p, err := s.cfg.Forecast.Site(ctx, actor(ctx), in.Site, forecast.Ask{Load: in.Load, Release: in.Release})
 		return answer(s, ctx, p, err)
 	})
-	huma.Register(s.api, op(http.MethodPatch, "/sites/{site}", "update-site", "Change a site", needDevices),
+	register(s, op(http.MethodPatch, "/sites/{site}", "update-site", "Change a site", needDevices),
 		func(ctx context.Context, in *struct {
 			SitePath
 			Changing[domain.SiteChange]
@@ -76,7 +76,7 @@ func (s *Server) sites() {
 			v, err := s.ctl.UpdateSite(ctx, actor(ctx), in.Site, in.Body, asked)
 			return answerVersion(s, ctx, v, v.Version, asked, err)
 		})
-	huma.Register(s.api, op(http.MethodDelete, "/sites/{site}", "delete-site",
+	register(s, op(http.MethodDelete, "/sites/{site}", "delete-site",
 		"Remove a site that no device belongs to", needDevices),
 		func(ctx context.Context, in *struct {
 			SitePath
@@ -95,30 +95,28 @@ func (s *Server) live() {
 	tell := op(http.MethodPost, "/devices/{device}/live", "tell-live",
 		"A device tells how upgrades go on: its own, and those of the devices that it carries for", needDevice)
 	tell.DefaultStatus, tell.MaxBodyBytes, tell.SkipValidateBody = http.StatusNoContent, live.MaxPacked, true
-	tell.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-		"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}}
-	huma.Register(s.api, tell, func(ctx context.Context, in *struct {
+	register(s, tell, func(ctx context.Context, in *struct {
 		DevicePath
 		RawBody []byte `contentType:"application/octet-stream"`
 	}) (*struct{}, error) {
 		err := s.cfg.Live.Take(ctx, actor(ctx), s.cfg.Orders.Carries(in.Device), in.RawBody)
 		return nothing(s, ctx, 0, err)
-	})
+	}, detail{before: takesBytes})
 	follow := op(http.MethodGet, "/sites/{site}/live", "follow-site", "The upgrades of a site while they go on", needRead)
-	schemas := s.api.OpenAPI().Components.Schemas
-	follow.Responses = map[string]*huma.Response{"200": {Description: "Server-sent events, each with an id and a " +
-		"picture as data. The event snapshot tells how all devices stand, the event change those that have changed " +
-		"since. Who " +
-		"sends the last id again gets what came after it, or a snapshot. The stream ends after some minutes, and is to " +
-		"be asked for again.", Content: map[string]*huma.MediaType{
-		eventsType: {Schema: schemas.Schema(typeOf[livesite.Picture](), true, "")}}}}
-	huma.Register(s.api, follow, func(_ context.Context, in *struct {
+	events := detail{before: func(o *huma.Operation, schemas huma.Registry) {
+		o.Responses = map[string]*huma.Response{"200": {Description: "Server-sent events, each with an id and a " +
+			"picture as data. The event snapshot tells how all devices stand, the event change those that have changed " +
+			"since. Who sends the last id again gets what came after it, or a snapshot. The stream ends after some " +
+			"minutes, and is to be asked for again.", Content: map[string]*huma.MediaType{
+			eventsType: {Schema: schemas.Schema(typeOf[livesite.Picture](), true, "")}}}}
+	}}
+	register(s, follow, func(_ context.Context, in *struct {
 		SitePath
 		After string `header:"Last-Event-ID" maxLength:"64" doc:"the id of the last event that was seen"`
 	}) (*huma.StreamResponse, error) {
 		return &huma.StreamResponse{Body: func(c huma.Context) { s.follow(c, in.Site, in.After) }}, nil
-	})
-	huma.Register(s.api, op(http.MethodGet, "/sites/{site}/live/last", "get-last-upgrade",
+	}, events)
+	register(s, op(http.MethodGet, "/sites/{site}/live/last", "get-last-upgrade",
 		"The last upgrade of a site from its beginning on, or the one under way", needRead),
 		func(ctx context.Context, in *SitePath) (*plain[livesite.Replay], error) {
 			r, err := s.cfg.Live.Last(ctx, actor(ctx), in.Site)
