@@ -36,11 +36,11 @@ func (t *table[T, F, P]) GetAll(ctx context.Context, keys []string) (map[string]
 
 // among reads columns of the rows that have one of the keys.
 func (t *table[T, F, P]) among(ctx context.Context, columns string, keys []string, scan func(*sql.Rows) error) error {
-	in, args := t.oneOf("id", keys)
+	in, args := t.tx.oneOf("id", keys)
 	if len(args) == 0 {
 		return nil
 	}
-	return t.rows(ctx, "read "+t.name, "SELECT "+columns+" FROM "+t.name+" WHERE "+in, args, scan)
+	return t.tx.rows(ctx, "read "+t.name, "SELECT "+columns+" FROM "+t.name+" WHERE "+in, args, scan)
 }
 
 // oneOf is the condition that a column has one of some texts, in few forms: a statement
@@ -78,7 +78,7 @@ func (t *table[T, F, P]) PutAll(ctx context.Context, all []T) error {
 		return err
 	}
 	for part := range slices.Chunk(all, maxTuples) {
-		err := t.insertRows(ctx, "write "+t.name, t.name, len(part), func(i int) (key string, names []string, values []any,
+		err := t.tx.insertRows(ctx, "write "+t.name, t.name, len(part), func(i int) (key string, names []string, values []any,
 			err error) {
 			v := P(&part[i])
 			m := v.Stamp()
@@ -138,7 +138,7 @@ func (t *table[T, F, P]) checkVersions(ctx context.Context, all []T) error {
 // AppendAll implements domain.Log.
 func (l *log[T, F]) AppendAll(ctx context.Context, all []T) error {
 	for part := range slices.Chunk(all, maxTuples) {
-		err := l.insertRows(ctx, "append to "+l.name, l.name, len(part), func(i int) (key string, names []string,
+		err := l.tx.insertRows(ctx, "append to "+l.name, l.name, len(part), func(i int) (key string, names []string,
 			values []any, err error) {
 			names, values, err = l.cells(&part[i], 1)
 			return part[i].Key(), names, values, err

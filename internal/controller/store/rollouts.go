@@ -90,11 +90,11 @@ type rolloutDevicesTable struct {
 func (t *rolloutDevicesTable) Holders(ctx context.Context, devices []string) (map[string]domain.Holder, error) {
 	all := map[string]domain.Holder{}
 	for part := range slices.Chunk(devices, maxTuples) {
-		in, args := t.oneOf("d.device", part)
+		in, args := t.tx.oneOf("d.device", part)
 		query := "SELECT d.device, d.rollout, r.active FROM rollout_devices d JOIN rollouts r ON r.id = d.rollout " +
 			"WHERE " + in + " AND (r.active = 1 OR d.tries > 0) " +
 			"ORDER BY d.device, r.active DESC, d.first_at DESC, d.rollout DESC"
-		err := t.rows(ctx, "find the rollouts of devices", query, args, func(rows *sql.Rows) error {
+		err := t.tx.rows(ctx, "find the rollouts of devices", query, args, func(rows *sql.Rows) error {
 			var device string
 			var h domain.Holder
 			var n int
@@ -120,7 +120,7 @@ func (t *rolloutDevicesTable) Due(ctx context.Context, id string, now time.Time,
 	}
 	const query = "SELECT version, doc FROM rollout_devices WHERE rollout = ? AND due > 0 AND due <= ? " +
 		"ORDER BY due, device LIMIT ?"
-	err = t.rows(ctx, "list what is due", query, []any{id, now.UnixMicro(), limit}, t.scan(&due))
+	err = t.tx.rows(ctx, "list what is due", query, []any{id, now.UnixMicro(), limit}, t.scan(&due))
 	return due, err
 }
 
@@ -129,6 +129,6 @@ func (t *rolloutDevicesTable) Drop(ctx context.Context, id string) error {
 	if !storable(id) {
 		return nil
 	}
-	_, err := t.exec(ctx, "drop the devices of a rollout", "DELETE FROM rollout_devices WHERE rollout = ?", id)
+	_, err := t.tx.exec(ctx, "drop the devices of a rollout", "DELETE FROM rollout_devices WHERE rollout = ?", id)
 	return err
 }

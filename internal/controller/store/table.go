@@ -23,7 +23,9 @@ type table[T, F any, P interface {
 	*T
 	thing
 }] struct {
-	*tx
+	// tx is not embedded: its methods, and those of sql.Tx, would be compiled anew for each
+	// kind of thing.
+	tx *tx
 	schema[T, F]
 	// also are further columns of a thing, nil for none: those that do not follow from
 	// it alone.
@@ -35,7 +37,7 @@ func (t *table[T, F, P]) Get(ctx context.Context, key string) (T, error) {
 	var found []T
 	var err error
 	if storable(key) {
-		err = t.rows(ctx, "read "+t.name, "SELECT version, doc FROM "+t.name+" WHERE id = ?", []any{key}, t.scan(&found))
+		err = t.tx.rows(ctx, "read "+t.name, "SELECT version, doc FROM "+t.name+" WHERE id = ?", []any{key}, t.scan(&found))
 	}
 	if err == nil && len(found) == 0 {
 		err = fmt.Errorf("%w: %s %q", domain.ErrNotFound, t.name, key)
@@ -119,7 +121,7 @@ func (t *table[T, F, P]) add(ctx context.Context, v *T) (int64, error) {
 	}
 	query := "INSERT INTO " + t.name + " (id, " + strings.Join(names, ", ") + ") VALUES (?" +
 		strings.Repeat(", ?", len(names)) + ") ON CONFLICT (id) DO NOTHING"
-	return t.exec(ctx, "add to "+t.name, query, append([]any{P(v).Key()}, values...)...)
+	return t.tx.exec(ctx, "add to "+t.name, query, append([]any{P(v).Key()}, values...)...)
 }
 
 func (t *table[T, F, P]) update(ctx context.Context, v *T, old int64) (int64, error) {
@@ -128,7 +130,7 @@ func (t *table[T, F, P]) update(ctx context.Context, v *T, old int64) (int64, er
 		return 0, err
 	}
 	query := "UPDATE " + t.name + " SET " + strings.Join(names, " = ?, ") + " = ? WHERE id = ? AND version = ?"
-	return t.exec(ctx, "change "+t.name, query, append(values, P(v).Key(), old)...)
+	return t.tx.exec(ctx, "change "+t.name, query, append(values, P(v).Key(), old)...)
 }
 
 // Delete implements domain.Table.
@@ -140,7 +142,7 @@ func (t *table[T, F, P]) Delete(ctx context.Context, key string, version int64) 
 	if version != 0 {
 		query, args = query+" AND version = ?", append(args, version)
 	}
-	n, err := t.exec(ctx, "delete from "+t.name, query, args...)
+	n, err := t.tx.exec(ctx, "delete from "+t.name, query, args...)
 	if err != nil || n > 0 {
 		return err
 	}
@@ -240,7 +242,7 @@ func clause(conds []condition) (where string, args []any) {
 
 // log implements domain.Log.
 type log[T interface{ Key() string }, F any] struct {
-	*tx
+	tx *tx
 	schema[T, F]
 }
 
@@ -252,7 +254,7 @@ func (l *log[T, F]) Append(ctx context.Context, v T) error {
 	}
 	query := "INSERT INTO " + l.name + " (id, " + strings.Join(names, ", ") + ") VALUES (?" +
 		strings.Repeat(", ?", len(names)) + ")"
-	_, err = l.exec(ctx, "append to "+l.name, query, append([]any{v.Key()}, values...)...)
+	_, err = l.tx.exec(ctx, "append to "+l.name, query, append([]any{v.Key()}, values...)...)
 	return err
 }
 
@@ -284,16 +286,16 @@ func scanDoc[T any](to *[]T) func(*sql.Rows) error {
 
 // Trim implements domain.Log.
 func (l *log[T, F]) Trim(ctx context.Context, before time.Time) (int64, error) {
-	return l.exec(ctx, "trim "+l.name, "DELETE FROM "+l.name+" WHERE at < ?", before.UnixMicro())
+	return l.tx.exec(ctx, "trim "+l.name, "DELETE FROM "+l.name+" WHERE at < ?", before.UnixMicro())
 }
 
 // TrimOf implements domain.Log.
 func (l *log[T, F]) TrimOf(ctx context.Context, subject string, keep int) (int64, error) {
 	if keep == 0 {
-		return l.exec(ctx, "trim "+l.name, "DELETE FROM "+l.name+" WHERE subject = ?", subject)
+		return l.tx.exec(ctx, "trim "+l.name, "DELETE FROM "+l.name+" WHERE subject = ?", subject)
 	}
 	// The oldest that stays is found by the index; all before it go.
-	return l.exec(ctx, "trim "+l.name, "DELETE FROM "+l.name+
+	return l.tx.exec(ctx, "trim "+l.name, "DELETE FROM "+l.name+
 		" WHERE subject = ? AND id < (SELECT min(id) FROM (SELECT id FROM "+
 		l.name+" WHERE subject = ? ORDER BY id DESC LIMIT ?) AS kept)", subject, subject, keep)
 }
