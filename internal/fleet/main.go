@@ -66,6 +66,10 @@ type options struct {
 // all are the phases in their order.
 var all = []string{"sites", "import", "heard", "reads", "rollout", "reports"}
 
+// needs is what a phase goes on from.
+var needs = map[string]string{"import": "sites", "heard": "import", "reads": "heard", "rollout": "import",
+	"reports": "heard"}
+
 // parse reads the command line.
 func parse(args []string, stderr io.Writer) (o options, err error) {
 	f := flag.NewFlagSet("fleet", flag.ContinueOnError)
@@ -96,14 +100,15 @@ func (o options) validate(rest []string) error {
 		return fmt.Errorf("-rate is 1 to %d and -clients 1 to %d, not %d and %d", mostRate, mostClients, o.rate, o.clients)
 	case o.duration <= 0 || o.calls < 1:
 		return errors.New("-for and -calls must be above 0")
-	case o.database == "" && o.phases[0] != all[0]:
-		return errors.New("-phases without sites needs -database, which has what is left out")
 	case o.database != "" && o.fsync:
 		return errors.New("-fsync is of the server of this program, and -database names another one")
 	}
-	for _, p := range o.phases {
+	for i, p := range o.phases {
 		if !slices.Contains(all, p) {
 			return fmt.Errorf("-phases: %q is none of %s", p, strings.Join(all, ", "))
+		}
+		if n := needs[p]; o.database == "" && n != "" && !slices.Contains(o.phases[:i], n) {
+			return fmt.Errorf("-phases: %s needs %s before it, or -database, which has what is left out", p, n)
 		}
 	}
 	return nil

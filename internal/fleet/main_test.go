@@ -18,6 +18,9 @@ func TestOptions(t *testing.T) {
 		"-for 0s":                              "-for",
 		"-calls 0":                             "-calls",
 		"-phases reads":                        "-database",
+		"-phases import,sites":                 "import needs sites",
+		"-phases sites,import,reads":           "reads needs heard",
+		"-phases sites,import,reports":         "reports needs heard",
 		"-database postgres:///x -phases read": "none of sites, import",
 		"-database postgres:///x -fsync":       "-fsync",
 		"reads":                                "flags only",
@@ -28,7 +31,8 @@ func TestOptions(t *testing.T) {
 			t.Errorf("%s: %v", line, err)
 		}
 	}
-	for _, line := range []string{"", "-devices 20000 -for 10s -calls 20", "-database postgres:///x -phases reads"} {
+	for _, line := range []string{"", "-devices 20000 -for 10s -calls 20", "-database postgres:///x -phases reads",
+		"-phases sites,import", "-phases sites,import,heard,reads", "-phases sites,import,rollout"} {
 		if _, err := parse(strings.Fields(line), io.Discard); err != nil {
 			t.Errorf("%q: %v", line, err)
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -42,6 +43,13 @@ type page struct {
 // reads measures pages, overviews and sites.
 func (f *fleet) reads(ctx context.Context) error {
 	ctl := f.Controller
+	heard, err := ctl.Devices(ctx, f.admin, domain.DeviceFilter{State: report.StateFailed}, domain.Page{Limit: 1})
+	if err == nil && heard.Total == 0 {
+		err = errors.New("nothing was heard of these devices: the phase heard comes before reads")
+	}
+	if err != nil {
+		return err
+	}
 	for _, p := range f.pages() {
 		next := ""
 		err := f.timed("page by "+p.by, 50*time.Millisecond, func(n int) error {
@@ -58,7 +66,7 @@ func (f *fleet) reads(ctx context.Context) error {
 			return err
 		}
 	}
-	err := f.timed("overview", 50*time.Millisecond, func(int) error {
+	err = f.timed("overview", 50*time.Millisecond, func(int) error {
 		o, err := ctl.Overview(ctx, f.admin, "", silentFor)
 		if err == nil && (o.Devices != f.o.devices || len(o.BySite) != f.sites()) {
 			err = fmt.Errorf("%d devices, %d sites", o.Devices, len(o.BySite))
