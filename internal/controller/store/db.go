@@ -95,7 +95,7 @@ func (d *DB) View(ctx context.Context, fn func(domain.Tx) error) error {
 	}
 	defer done()
 	defer t.Rollback() // a transaction that only reads has nothing to commit
-	return d.wrap(fn(&tx{t, d.Dialect, d.Trace}))
+	return d.wrap(fn(&tx{Tx: t, dialect: d.Dialect, trace: d.Trace}))
 }
 
 // Update implements domain.Store. There is one writer at a time in either
@@ -112,7 +112,12 @@ func (d *DB) Update(ctx context.Context, fn func(domain.Tx) error) error {
 			return d.wrap(err)
 		}
 	}
-	if err := fn(&tx{t, d.Dialect, d.Trace}); err != nil {
+	own := &tx{Tx: t, dialect: d.Dialect, trace: d.Trace}
+	err = fn(own)
+	if late := own.settle(); late != nil {
+		err = late // what failed after it did so because of it
+	}
+	if err != nil {
 		return d.wrap(err)
 	}
 	return d.wrap(t.Commit())
@@ -203,6 +208,7 @@ func SQL(of domain.Tx) (t *sql.Tx, ok bool) {
 	if !ok {
 		return nil, false
 	}
+	_ = own.settle() // who goes on fails, and Update says why
 	return own.Tx, true
 }
 
@@ -211,6 +217,10 @@ type tx struct {
 	*sql.Tx
 	dialect Dialect
 	trace   func(query string, args []any)
+	// late are statements that the database may still be at, in their order, and failed
+	// is the first error of one that was.
+	late   []*lateStatement
+	failed error
 }
 
 // Revision implements domain.Revised.
@@ -234,6 +244,9 @@ func (t *tx) statement(query string, args []any) string {
 }
 
 func (t *tx) exec(ctx context.Context, what, query string, args ...any) (int64, error) {
+	if err := t.settle(); err != nil {
+		return 0, err
+	}
 	res, err := t.ExecContext(ctx, t.statement(query, args), t.planned(args)...)
 	if err != nil {
 		return 0, &sqlError{t.dialect.Name + ": " + what, err}
@@ -248,6 +261,9 @@ func (t *tx) exec(ctx context.Context, what, query string, args ...any) (int64, 
 // rows runs a query and hands each row to scan.
 func (t *tx) rows(ctx context.Context, what, query string, args []any, scan func(*sql.Rows) error) error {
 	fail := func(err error) error { return &sqlError{t.dialect.Name + ": " + what, err} }
+	if err := t.settle(); err != nil {
+		return err
+	}
 	rows, err := t.QueryContext(ctx, t.statement(query, args), t.planned(args)...)
 	if err != nil {
 		return fail(err)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -226,9 +227,67 @@ func (t *tx) insert(ctx context.Context, what, table string, columns []string, r
 	for j := range names {
 		names[j] = fmt.Sprintf("c%d", j)
 	}
-	_, err := t.exec(ctx, what, into+"SELECT "+strings.Join(cells, ", ")+" FROM unnest("+strings.Join(lists, ", ")+
-		") AS r ("+strings.Join(names, ", ")+")"+end, args...)
-	return err
+	return t.later(ctx, what, into+"SELECT "+strings.Join(cells, ", ")+" FROM unnest("+strings.Join(lists, ", ")+
+		") AS r ("+strings.Join(names, ", ")+")"+end, args)
+}
+
+// mostLate is how many statements of many rows a transaction has at a time, of maxTexts
+// each.
+const mostLate = 4
+
+// lateStatement is a statement that the database carries out while who made it goes on.
+type lateStatement struct {
+	done chan struct{}
+	err  error // once done is closed
+}
+
+// later has the database carry out a statement, and those before it first: meanwhile the
+// next one is made here. Whether it failed, the next statement that says something of its
+// rows tells, and the end of the transaction: PostgreSQL refuses all that comes after one
+// that failed.
+func (t *tx) later(ctx context.Context, what, query string, args []any) error {
+	if len(t.late) == mostLate {
+		if t.wait(t.late[0]); t.failed != nil {
+			return t.settle()
+		}
+		t.late = slices.Delete(t.late, 0, 1)
+	}
+	var before *lateStatement
+	if n := len(t.late); n > 0 {
+		before = t.late[n-1]
+	}
+	now := &lateStatement{done: make(chan struct{})}
+	t.late = append(t.late, now)
+	query, args = t.statement(query, args), t.planned(args)
+	go func() {
+		defer close(now.done)
+		if before != nil {
+			if <-before.done; before.err != nil {
+				now.err = before.err
+				return
+			}
+		}
+		if _, err := t.ExecContext(ctx, query, args...); err != nil {
+			now.err = &sqlError{t.dialect.Name + ": " + what, err}
+		}
+	}()
+	return nil
+}
+
+// wait waits for a statement.
+func (t *tx) wait(of *lateStatement) {
+	<-of.done
+	t.failed = cmp.Or(t.failed, of.err)
+}
+
+// settle waits for all statements that were left to the database, and returns what has
+// failed of the transaction's.
+func (t *tx) settle() error {
+	for _, l := range t.late {
+		t.wait(l)
+	}
+	t.late = nil
+	return t.failed
 }
 
 // array is a column of rows as one argument, and its type.

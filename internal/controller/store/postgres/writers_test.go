@@ -1,11 +1,15 @@
 package postgres
 
 import (
+	"errors"
+	"fmt"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/peerload/peerload/internal/controller/domain"
+	"github.com/peerload/peerload/internal/controller/store"
 )
 
 // TestConnectionsStay: while many ask, no connection ends for having nothing to do at
@@ -88,6 +92,113 @@ func TestAlive(t *testing.T) {
 		s.Close()
 		if err != nil || got != want {
 			t.Errorf("%q, %v; want %q", got, err, want)
+		}
+	}
+}
+
+// entries are new entries of the audit log.
+func entries(ids ...string) (all []domain.AuditEntry) {
+	for _, id := range ids {
+		all = append(all, domain.AuditEntry{ID: id, Action: "test", Target: "device x"})
+	}
+	return all
+}
+
+// logged are the ids of all entries of the audit log.
+func logged(t *testing.T, s *Store) (ids []string) {
+	t.Helper()
+	err := s.View(t.Context(), func(tx domain.Tx) error {
+		l, err := tx.Audit().List(t.Context(), domain.AuditFilter{}, domain.Page{})
+		for _, e := range l.Items {
+			ids = append(ids, e.ID)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+// TestManyBeside: who writes many rows goes on while the server writes them. What it asks
+// then waits for them, and so does the end of the transaction.
+func TestManyBeside(t *testing.T) {
+	ctx := t.Context()
+	s := openAt(t, shared.Migrated(t))
+	defer s.Close()
+	other, err := s.Writes.BeginTx(ctx, nil)
+	if err == nil {
+		_, err = other.ExecContext(ctx, "LOCK TABLE audit IN EXCLUSIVE MODE")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Update(ctx, func(tx domain.Tx) error {
+		for _, id := range []string{"1", "2", "3"} {
+			if err := tx.Audit().AppendAll(ctx, entries(id)); err != nil {
+				return err
+			}
+		}
+		// A server that was waited for would still wait for this.
+		if err := other.Rollback(); err != nil {
+			return err
+		}
+		l, err := tx.Audit().List(ctx, domain.AuditFilter{}, domain.Page{})
+		if len(l.Items) != 3 {
+			t.Errorf("%d entries of 3 are seen by who wrote them", len(l.Items))
+		}
+		return errors.Join(err, tx.Audit().AppendAll(ctx, entries("4")))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ids := logged(t, s); len(ids) != 4 {
+		t.Errorf("%q were written", ids)
+	}
+}
+
+// TestManyFails: rows that cannot be written fail their transaction, whatever comes after
+// them, and it says so.
+func TestManyFails(t *testing.T) {
+	ctx := t.Context()
+	s := openAt(t, shared.Migrated(t))
+	defer s.Close()
+	add := func(tx domain.Tx, ids ...string) error { return tx.Audit().AppendAll(ctx, entries(ids...)) }
+	if err := s.Update(ctx, func(tx domain.Tx) error { return add(tx, "1") }); err != nil {
+		t.Fatal(err)
+	}
+	for name, then := range map[string]func(tx domain.Tx) error{
+		"nothing": func(domain.Tx) error { return nil },
+		"more": func(tx domain.Tx) error {
+			for i := range 20 {
+				if err := add(tx, fmt.Sprint("more ", i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		"a question": func(tx domain.Tx) error {
+			_, err := tx.Audit().List(ctx, domain.AuditFilter{}, domain.Page{})
+			if err == nil {
+				t.Error("a question after rows that failed was answered")
+			}
+			return nil // who does not look has not written either
+		},
+		"a statement of others": func(tx domain.Tx) error {
+			own, _ := store.SQL(tx)
+			_, err := own.ExecContext(ctx, "SELECT 1")
+			return err
+		},
+		"something else": func(domain.Tx) error { return errors.New("something else") },
+	} {
+		err := s.Update(ctx, func(tx domain.Tx) error {
+			return errors.Join(add(tx, "new "+name), add(tx, "1"), then(tx))
+		})
+		if err == nil || !strings.Contains(err.Error(), "append to audit") || !strings.Contains(err.Error(), "23505") {
+			t.Errorf("then %s: %v", name, err)
+		}
+		if ids := logged(t, s); len(ids) != 1 {
+			t.Errorf("then %s: %q are there", name, ids)
 		}
 	}
 }
