@@ -502,6 +502,32 @@ func TestTimeOnce(t *testing.T) {
 	}
 }
 
+// TestCrowdedLine: a device whose downloads stall after some bytes gives up after the third,
+// but not while another one says that it gets bytes, too.
+func TestCrowdedLine(t *testing.T) {
+	for _, c := range []struct {
+		bytes, others int64
+		gives         bool
+	}{{1460, 0, true}, {1460, 1460, false}, {0, 1460, true}} {
+		m, _, now := starving(t)
+		for range m.cfg.Transfer.Attempts {
+			for end := now + m.cfg.Transfer.BackoffMax; !m.origin.busy() && now < end; now += time.Second {
+				pass(t, m, now, now+time.Second-1)
+			}
+			if c.others > 0 {
+				m.Step(now, Datagram{From: addr(3), Env: wire.Envelope{From: peer(3), TCPPort: wire.Port},
+					Msg: &wire.Direct{Bytes: c.others}}, nil)
+				m.origin.use = asked // it would give way to the other one
+			}
+			m.Step(now, OriginBytes{Bytes: c.bytes}, nil)
+			m.Step(now, OriginEnded{Reason: wire.ReasonOriginStalled}, nil)
+		}
+		if gives := m.phase == ended; gives != c.gives {
+			t.Errorf("%d bytes came, another has %d: gives up %v", c.bytes, c.others, gives)
+		}
+	}
+}
+
 // TestIdleChildGivesWay: a child that takes nothing for a second and a half gives its slot
 // to a device that asks for one, and to nobody else.
 func TestIdleChildGivesWay(t *testing.T) {

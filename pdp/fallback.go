@@ -28,6 +28,7 @@ type fallback struct {
 	contest   origin.Contest       // of the direct download with the peers
 	spared    map[netip.Addr]bool  // roots that were given time to catch up
 	lent      time.Duration        // when the last of them was given it
+	others    time.Duration        // when another device said last that it gets bytes directly, 0 never
 	met       map[netip.Addr]bool  // roots that were followed, and given time to serve
 	fed       time.Duration        // when a chunk last came from anywhere
 	looking   bool                 // the direct download has not shown yet how slow the line is
@@ -89,12 +90,14 @@ func (f *fallback) chunkTime() time.Duration {
 // thin reports whether this device has seen that a chunk takes the line long.
 func (f *fallback) thin() bool { return f.chunkTime() > f.m.cfg.Transfer.Look }
 
-// crowded takes that this device got nothing at the origin. On a slow line that may be
-// for all that download at once, longer than they are believed: they are anew.
-func (f *fallback) crowded() {
+// crowded takes that this device got nothing more at the origin, and reports whether that
+// may be since others download, longer than they are believed: it got something, and has
+// heard of theirs. On a slow line they are believed anew.
+func (f *fallback) crowded() bool {
 	if f.thin() {
 		f.budget.Renew(f.m.now)
 	}
+	return f.m.origin.bytes > 0 && f.others > 0 && f.m.now-f.others <= f.m.cfg.Transfer.Lapse
 }
 
 // look ends a direct download that has shown that a chunk takes the line so long
@@ -264,6 +267,9 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 	}
 	if d.Bytes > 0 {
 		m.origin.Well()
+		if !d.Done {
+			f.others = m.now
+		}
 	}
 	if m.held.complete() && !d.Done {
 		m.el.elect(func(o *election.Output) { m.el.Needed(m.now, o) })

@@ -291,10 +291,8 @@ func (o *originSide) failed(why wire.Reason) {
 		m.giveUp(why)
 		return
 	}
-	if why == wire.ReasonOriginStalled {
-		m.fallback.crowded()
-	}
-	backoff := o.Failed(m.now, why)
+	crowded := why == wire.ReasonOriginStalled && m.fallback.crowded()
+	backoff := o.Failed(m.now, why, crowded)
 	m.note(report.KindFallback, why, netip.AddrPort{}, note.OriginFailed{For: backoff})
 	m.fallback.review.drop()
 	m.fallback.release()

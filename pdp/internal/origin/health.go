@@ -55,9 +55,12 @@ func (p *Health) Heard(now, backoff time.Duration, why wire.Reason) {
 }
 
 // Failed counts an attempt of this device and returns for how long it leaves the
-// origin alone.
-func (p *Health) Failed(now time.Duration, why wire.Reason) time.Duration {
-	p.own++
+// origin alone. One that brought bytes while others downloaded too, and was too slow for
+// that, is none to give up for: crowded says so.
+func (p *Health) Failed(now time.Duration, why wire.Reason, crowded bool) time.Duration {
+	if p.own++; crowded {
+		p.own = min(p.own, max(1, p.cfg.Attempts-1))
+	}
 	p.last, p.mine = why, why
 	d := p.cfg.Backoff
 	for range min(p.own-1, 16) {

@@ -16,7 +16,7 @@ func TestHealth(t *testing.T) {
 		if p.Spent(0) {
 			t.Fatalf("gives up after %d attempts", i)
 		}
-		if d := p.Failed(0, wire.ReasonOriginUnreachable); d <= last {
+		if d := p.Failed(0, wire.ReasonOriginUnreachable, false); d <= last {
 			t.Errorf("back-off %v after %v", d, last)
 		} else {
 			last = d
@@ -26,7 +26,7 @@ func TestHealth(t *testing.T) {
 		t.Error("never gives up")
 	}
 	for range 40 {
-		if d := p.Failed(0, wire.ReasonOriginOther); d > cfg.BackoffMax {
+		if d := p.Failed(0, wire.ReasonOriginOther, false); d > cfg.BackoffMax {
 			t.Fatalf("back-off %v", d)
 		}
 	}
@@ -49,7 +49,7 @@ func TestHealth(t *testing.T) {
 	if !n.Doubtful(0) || n.Spent(0) {
 		t.Error("a missing file is not looked for once")
 	}
-	n.Failed(0, wire.ReasonOriginNotFound)
+	n.Failed(0, wire.ReasonOriginNotFound, false)
 	if !n.Spent(0) {
 		t.Error("a missing file is asked for again")
 	}
@@ -66,7 +66,7 @@ func TestOutage(t *testing.T) {
 	}
 	p := served()
 	for range 20 {
-		if d := p.Failed(2*time.Second, wire.ReasonOriginStalled); d > 2*cfg.Backoff {
+		if d := p.Failed(2*time.Second, wire.ReasonOriginStalled, false); d > 2*cfg.Backoff {
 			t.Fatalf("left alone for %v", d)
 		}
 		p.Heard(2*time.Second, time.Second, wire.ReasonOriginUnreachable)
@@ -82,7 +82,7 @@ func TestOutage(t *testing.T) {
 		wire.ReasonOriginTruncated, wire.ReasonOriginOther} {
 		p := served()
 		for range cfg.Attempts {
-			p.Failed(2*time.Second, why)
+			p.Failed(2*time.Second, why, false)
 		}
 		if !p.Spent(2 * time.Second) {
 			t.Errorf("%v is waited for", why)
@@ -96,7 +96,7 @@ func TestOutage(t *testing.T) {
 func TestHearsay(t *testing.T) {
 	cfg := transfer.LAN()
 	p := NewHealth(cfg)
-	p.Failed(0, wire.ReasonOriginOther)
+	p.Failed(0, wire.ReasonOriginOther, false)
 	mine := p.ProbeNotBefore()
 	p.Heard(0, time.Hour, wire.ReasonOriginNotFound)
 	for range 2 * cfg.Attempts {
@@ -118,7 +118,7 @@ func TestHearsay(t *testing.T) {
 		if q.Spent(0) {
 			t.Error("gives up before the last attempt")
 		}
-		q.Failed(0, wire.ReasonOriginOther)
+		q.Failed(0, wire.ReasonOriginOther, false)
 	}
 	if !q.Spent(0) {
 		t.Error("never gives up")
@@ -132,10 +132,25 @@ func TestOutageByHearsay(t *testing.T) {
 	p := NewHealth(cfg)
 	p.Progress(time.Second)
 	for range cfg.Attempts {
-		p.Failed(2*time.Second, wire.ReasonOriginOther)
+		p.Failed(2*time.Second, wire.ReasonOriginOther, false)
 	}
 	p.Heard(2*time.Second, 0, wire.ReasonOriginUnreachable)
 	if !p.Spent(2 * time.Second) {
 		t.Error("waits for an outage that it has not seen")
+	}
+}
+
+// TestCrowded: a device gives up after so many failures of its own, but not for those that
+// came since many downloaded at once.
+func TestCrowded(t *testing.T) {
+	cfg := transfer.LAN()
+	p := NewHealth(cfg)
+	for range 10 {
+		if p.Failed(0, wire.ReasonOriginStalled, true); p.Spent(0) || !p.Failing() {
+			t.Fatal("gives up for what others do, or knows of no failure")
+		}
+	}
+	if p.Failed(0, wire.ReasonOriginStalled, false); !p.Spent(0) {
+		t.Error("never gives up")
 	}
 }

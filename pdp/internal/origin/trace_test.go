@@ -73,7 +73,7 @@ func trace(seed uint64, steps int) string {
 				what = "it serves others"
 			}
 		case 10:
-			what = fmt.Sprintf("failed, %s: leave it for %v", why, health.Failed(now, why))
+			what = fmt.Sprintf("failed, %s: leave it for %v", why, health.Failed(now, why, false))
 		case 11:
 			backoff := time.Duration(r.IntN(4)) * 30 * time.Second
 			health.Heard(now, backoff, why)
