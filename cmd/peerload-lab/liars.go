@@ -1,11 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"sort"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,17 +85,15 @@ func playLiars(c *sim.LiarSite) liarFinding {
 
 // worst keeps the worst findings, those beyond their bound first.
 func worst(all []liarFinding) []liarFinding {
-	sort.Slice(all, func(i, j int) bool {
-		a, b := all[i], all[j]
-		if wrong := len(a.Wrong) > 0; wrong != (len(b.Wrong) > 0) {
-			return wrong
-		}
-		if a.Factor != b.Factor {
-			return a.Factor > b.Factor
-		}
-		return a.Seed < b.Seed
-	})
+	slices.SortFunc(all, worse)
 	return all[:min(len(all), mostWorst)]
+}
+
+// worse compares findings: those beyond their bound come first, then by how much of it
+// they took.
+func worse(a, b liarFinding) int {
+	beyond := func(x liarFinding) int { return min(len(x.Wrong), 1) }
+	return cmp.Or(cmp.Compare(beyond(b), beyond(a)), cmp.Compare(b.Factor, a.Factor), cmp.Compare(a.Seed, b.Seed))
 }
 
 func (r *liarsResult) text(out io.Writer) {

@@ -47,7 +47,7 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{Use: "peerload-lab", Short: "Run sites of real devices on this machine",
 		Version: version.Read().String()}
 	root.AddCommand(demoCommand(), siteCommand(), upCommand(), roundsCommand(), benchCommand(), simCommand(),
-		planCommand(), downCommand())
+		liarsCommand(), planCommand(), downCommand())
 	strict.Prepare(root)
 	return root
 }

@@ -159,9 +159,10 @@ var packages = []rule{
 
 	// Floor 2: the simulator, as pure as what it simulates; the controller plans with
 	// it.
+	{dir: "internal/liar", floor: 2, side: both, pure: true, allowedImports: []string{"load", "pdp/wire", "pdp"}},
 	{dir: "internal/sim", floor: 2, side: both, pure: true,
 		allowedImports: []string{"internal/choice", "internal/pieces", "load", "report", "pdp/wire", "pdp/election",
-			"pdp/tree", "pdp/transfer", "pdp", "internal/note"}},
+			"pdp/tree", "pdp/transfer", "pdp", "internal/note", "internal/liar"}},
 	{dir: "internal/predict", floor: 2, side: both, pure: true, allowedImports: []string{"internal/sim"}},
 
 	// Floor 2: the controller.
@@ -314,10 +315,13 @@ var packages = []rule{
 	{dir: "internal/lab/process", floor: 3, side: outside, libraries: []string{"golang.org/x/sys"},
 		allowedImports: []string{"internal/lab/units", "internal/lab/site", "load", "report"}},
 	{dir: "internal/lab/output", floor: 3, side: outside, allowedImports: []string{"internal/lab/process", "report"}},
+	{dir: "internal/lab/liars", floor: 3, side: outside, allowedImports: []string{"internal/lab/units",
+		"internal/lab/site", "internal/liar", "load", "pdp", "pdp/wire"}},
 	{dir: "internal/lab/measure", floor: 3, side: outside, allowedImports: []string{"internal/choice",
 		"internal/lab/units",
 		"internal/lab/site",
-		"internal/lab/fileserver", "internal/lab/process", "internal/lab/output", "report"}},
+		"internal/lab/fileserver", "internal/lab/process", "internal/lab/output", "report", "load", "pdp/wire",
+		"pdp/transfer", "internal/liar", "internal/lab/liars"}},
 	{dir: "internal/lab/bench", floor: 3, side: outside, allowedImports: []string{"internal/choice", "internal/lab/units",
 		"internal/lab/site",
 		"internal/lab/process", "internal/lab/output", "internal/lab/measure"}},

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/peerload/peerload/internal/liar"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 )
@@ -28,7 +29,7 @@ type LiarSite struct {
 	Classic  bool
 	NoRange  bool
 	NoLength bool
-	Liars    []Program
+	Liars    []liar.Program
 }
 
 // The bounds of a site with one liar: how much later its last device may be done
@@ -69,9 +70,16 @@ func NewLiarSite(seed uint64) *LiarSite {
 		n = c.Devices + 1 + r.IntN(2)
 	}
 	for range n {
-		c.Liars = append(c.Liars, NewProgram(r))
+		c.Liars = append(c.Liars, liar.New(r))
 	}
 	return c
+}
+
+// LiarSiteOf is a site with one liar, drawn from a seed, whose devices fetch a file that
+// is known by its digest alone: a site of real devices, as the simulator sees it.
+func LiarSiteOf(seed uint64, devices int, size int64, wan, lan float64) *LiarSite {
+	return &LiarSite{Seed: seed, Devices: devices, Size: size, Keyed: true, Unsized: true, WAN: wan, LAN: lan,
+		RTT: time.Millisecond, Liars: []liar.Program{liar.New(rand.New(rand.NewPCG(seed, 0x6c696172)))}}
 }
 
 // Majority reports whether there are more liars than honest devices.
@@ -104,7 +112,7 @@ type Run struct {
 }
 
 // run plays the site with the given liars.
-func (c *LiarSite) run(liars []Program, limit time.Duration, trace Tracer) Run {
+func (c *LiarSite) run(liars []liar.Program, limit time.Duration, trace Tracer) Run {
 	cfg := Config{Seed: c.Seed, Overhead: overhead, Trace: trace, AllowBudgetOverlap: true}
 	if c.Classic {
 		cfg.Profile = pdp.Classic()
@@ -122,7 +130,7 @@ func (c *LiarSite) run(liars []Program, limit time.Duration, trace Tracer) Run {
 		s.At(time.Duration(s.rnd.Int64N(int64(c.Spread)+1)), honest[i].Start)
 	}
 	for _, p := range liars {
-		p.Play(sub, []*File{f})
+		playLiar(p, sub, []*File{f})
 	}
 	s.Run(c.Spread) // a device that has not started does not count as one that has not ended
 	var h Run
@@ -189,7 +197,7 @@ type Result struct {
 // second.
 func (c *LiarSite) Play(trace Tracer) Result { return c.play(c.Liars, trace) }
 
-func (c *LiarSite) play(liars []Program, trace Tracer) Result {
+func (c *LiarSite) play(liars []liar.Program, trace Tracer) Result {
 	r := Result{Silent: c.run(nil, time.Hour, nil)}
 	if len(r.Silent.Bad) > 0 {
 		r.Bad = append(r.Bad, "liars silent: "+strings.Join(r.Silent.Bad, "; "))
@@ -213,7 +221,7 @@ func (c *LiarSite) play(liars []Program, trace Tracer) Result {
 
 // Shrink leaves out of the liars what the failure does not need.
 func (c *LiarSite) Shrink() *LiarSite {
-	fails := func(liars []Program) bool { return len(c.play(liars, nil).Bad) > 0 }
+	fails := func(liars []liar.Program) bool { return len(c.play(liars, nil).Bad) > 0 }
 	best := slices.Clone(c.Liars)
 	for i := 0; len(best) > 1 && i < len(best); {
 		if less := slices.Delete(slices.Clone(best), i, i+1); fails(less) {
@@ -242,14 +250,14 @@ func (c *LiarSite) Shrink() *LiarSite {
 
 // shorter returns changes that make a program simpler, to be tried in order.
 // Each reports whether it changed anything.
-func shorter(p Program) (changes []func(*Program) bool) {
+func shorter(p liar.Program) (changes []func(*liar.Program) bool) {
 	changes = append(changes,
-		func(p *Program) bool { was := p.Turns; p.Turns = 0; return was != 0 },
-		func(p *Program) bool { was := p.Faces; p.Faces = 1; return was != 1 },
-		func(p *Program) bool { was := p.Up; p.Up = 0; return was != 0 },
-		func(p *Program) bool { was := p.From; p.From = 0; return was != 0 })
+		func(p *liar.Program) bool { was := p.Turns; p.Turns = 0; return was != 0 },
+		func(p *liar.Program) bool { was := p.Faces; p.Faces = 1; return was != 1 },
+		func(p *liar.Program) bool { was := p.Up; p.Up = 0; return was != 0 },
+		func(p *liar.Program) bool { was := p.From; p.From = 0; return was != 0 })
 	for i := len(p.Rules) - 1; i >= 0; i-- {
-		changes = append(changes, func(p *Program) bool {
+		changes = append(changes, func(p *liar.Program) bool {
 			if i >= len(p.Rules) {
 				return false
 			}
@@ -259,14 +267,14 @@ func shorter(p Program) (changes []func(*Program) bool) {
 	}
 	for i := range p.Rules {
 		changes = append(changes,
-			func(p *Program) bool {
+			func(p *liar.Program) bool {
 				if i >= len(p.Rules) || p.Rules[i].Chance == 1 {
 					return false
 				}
 				p.Rules[i].Chance = 1
 				return true
 			},
-			func(p *Program) bool {
+			func(p *liar.Program) bool {
 				if i >= len(p.Rules) || p.Rules[i].Since == 0 && p.Rules[i].Until == 0 {
 					return false
 				}
@@ -274,11 +282,11 @@ func shorter(p Program) (changes []func(*Program) bool) {
 				return true
 			})
 		for k := range p.Rules[i].Lies {
-			changes = append(changes, func(p *Program) bool {
-				if i >= len(p.Rules) || p.Rules[i].Lies[k] == (Lie{}) {
+			changes = append(changes, func(p *liar.Program) bool {
+				if i >= len(p.Rules) || p.Rules[i].Lies[k] == (liar.Lie{}) {
 					return false
 				}
-				p.Rules[i].Lies[k] = Lie{}
+				p.Rules[i].Lies[k] = liar.Lie{}
 				return true
 			})
 		}

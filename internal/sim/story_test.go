@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/liar"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
@@ -291,40 +292,43 @@ var stories = []story{
 			c.resigner(NewRogueRoot(false), wire.ReasonOriginNotFound, 0, 500*time.Millisecond)
 		}},
 	{name: "a liar forges refusals of members that yield", n: 8, last: sec(10), wan: 1.02, do: func(c *story) {
-		forged := Rule{On: OnTime, Every: 50 * time.Millisecond, Chance: 1, Do: DoAsk, As: AsNew, To: ToRoot}
-		forged.Lies[8], forged.Lies[9] = Lie{Mode: Random}, Lie{Mode: Fixed, N: int64(wire.ReasonYields)}
+		forged := liar.Rule{On: liar.OnTime, Every: 50 * time.Millisecond, Chance: 1, Do: liar.DoAsk, As: liar.AsNew,
+			To: liar.ToRoot}
+		forged.Lies[8], forged.Lies[9] = liar.Lie{Mode: liar.Random}, liar.Lie{Mode: liar.Fixed, N: int64(wire.ReasonYields)}
 		c.liar(forged)
 	}},
 	{name: "a liar complains of the root", n: 8, last: sec(10), wan: 1.02, do: func(c *story) {
-		forged := Rule{On: OnTime, Every: 50 * time.Millisecond, Chance: 1, Do: DoAsk, As: AsNew, To: ToRoot}
-		forged.Lies[8], forged.Lies[9] = Lie{Mode: Most}, Lie{Mode: Fixed, N: int64(wire.ReasonParentSlow)}
+		forged := liar.Rule{On: liar.OnTime, Every: 50 * time.Millisecond, Chance: 1, Do: liar.DoAsk, As: liar.AsNew,
+			To: liar.ToRoot}
+		forged.Lies[8] = liar.Lie{Mode: liar.Most}
+		forged.Lies[9] = liar.Lie{Mode: liar.Fixed, N: int64(wire.ReasonParentSlow)}
 		c.liar(forged)
 	}},
 	{name: "a liar resigns in the root's name", n: 8, last: sec(10), wan: 1.02, do: func(c *story) {
-		c.liar(Rule{On: OnTime, Every: 100 * time.Millisecond, Chance: 1, Do: DoResign, As: AsRoot})
+		c.liar(liar.Rule{On: liar.OnTime, Every: 100 * time.Millisecond, Chance: 1, Do: liar.DoResign, As: liar.AsRoot})
 	}},
 	{name: "a liar serves a chunk a second", n: 8, last: sec(30), wan: 1.1, do: func(c *story) {
-		c.liar(asHolder(Rule{On: OnTime, Every: time.Second, Chance: 1, Do: DoChunk})...)
+		c.liar(asHolder(liar.Rule{On: liar.OnTime, Every: time.Second, Chance: 1, Do: liar.DoChunk})...)
 	}},
 	{name: "a liar claims to hold all and the budget", n: 8, last: sec(16), wan: 1.02, do: func(c *story) {
-		direct := Rule{On: OnTime, Every: 300 * time.Millisecond, Chance: 1, Do: DoDirect}
-		direct.Lies[2] = Lie{Mode: Grows, N: 100_000}
+		direct := liar.Rule{On: liar.OnTime, Every: 300 * time.Millisecond, Chance: 1, Do: liar.DoDirect}
+		direct.Lies[2] = liar.Lie{Mode: liar.Grows, N: 100_000}
 		c.liar(asHolder(direct)...)
 	}},
 	{name: "a liar tells another size on its links", n: 8, last: sec(10), wan: 1.02, do: func(c *story) {
 		c.f.Signed, c.f.Unsized = false, true
 		rules := asHolder()
-		rules[2].Lies[1] = Lie{Mode: Fixed, N: 2 << 20}
+		rules[2].Lies[1] = liar.Lie{Mode: liar.Fixed, N: 2 << 20}
 		c.liar(rules...)
 	}},
 	{name: "a liar says that its children stand above it", n: 8, last: sec(10), wan: 1.02, do: func(c *story) {
-		path := Rule{On: OnAccepted, Every: 10 * time.Millisecond, Chance: 1, Do: DoPath}
-		path.Lies[0] = Lie{Mode: Most}
+		path := liar.Rule{On: liar.OnAccepted, Every: 10 * time.Millisecond, Chance: 1, Do: liar.DoPath}
+		path.Lies[0] = liar.Lie{Mode: liar.Most}
 		c.liar(asHolder(path)...)
 	}},
 	{name: "a liar dials the root again and again", n: 8, last: sec(10), wan: 1.02, do: func(c *story) {
-		dial := Rule{On: OnTime, Every: 500 * time.Millisecond, Chance: 1, Do: DoDial}
-		dial.Lies[0] = Lie{Mode: Most}
+		dial := liar.Rule{On: liar.OnTime, Every: 500 * time.Millisecond, Chance: 1, Do: liar.DoDial}
+		dial.Lies[0] = liar.Lie{Mode: liar.Most}
 		c.liar(dial)
 	}},
 	{name: "signed, a liar claims all and another size", n: 8, last: sec(9.5), wan: 1.1, do: func(c *story) {
@@ -380,24 +384,24 @@ func (c *story) falseHolder(at time.Duration, size int64, altered int) {
 }
 
 // liar starts a liar with rules.
-func (c *story) liar(rules ...Rule) {
-	for _, d := range (Program{Faces: 1, Rules: rules}).Play(c.sub, []*File{c.f}) {
+func (c *story) liar(rules ...liar.Rule) {
+	for _, d := range playLiar(liar.Program{Faces: 1, Rules: rules}, c.sub, []*File{c.f}) {
 		d.Start()
 	}
 }
 
 // asHolder is a liar that claims to hold the whole file, places who asks below itself and
 // welcomes them, and does more.
-func asHolder(more ...Rule) []Rule {
-	claim := Rule{On: OnTime, Every: 100 * time.Millisecond, Chance: 1, Do: DoClaim}
+func asHolder(more ...liar.Rule) []liar.Rule {
+	claim := liar.Rule{On: liar.OnTime, Every: 100 * time.Millisecond, Chance: 1, Do: liar.DoClaim}
 	for _, i := range []int{0, 1, 2, 3, 5, 6, 7} {
-		claim.Lies[i] = Lie{Mode: Most}
+		claim.Lies[i] = liar.Lie{Mode: liar.Most}
 	}
-	place := Rule{On: OnAsk, Every: leastEvery, Chance: 1, Do: DoPlace, To: ToSender}
-	welcome := Rule{On: OnAccepted, Every: leastEvery, Chance: 1, Do: DoWelcome}
-	alive := Rule{On: OnTime, Every: 200 * time.Millisecond, Chance: 1, Do: DoProgress}
-	alive.Lies[0], alive.Lies[1] = Lie{Mode: Most}, Lie{Mode: Most}
-	return append([]Rule{claim, place, welcome, alive}, more...)
+	place := liar.Rule{On: liar.OnAsk, Every: 10 * time.Millisecond, Chance: 1, Do: liar.DoPlace, To: liar.ToSender}
+	welcome := liar.Rule{On: liar.OnAccepted, Every: 10 * time.Millisecond, Chance: 1, Do: liar.DoWelcome}
+	alive := liar.Rule{On: liar.OnTime, Every: 200 * time.Millisecond, Chance: 1, Do: liar.DoProgress}
+	alive.Lies[0], alive.Lies[1] = liar.Lie{Mode: liar.Most}, liar.Lie{Mode: liar.Most}
+	return append([]liar.Rule{claim, place, welcome, alive}, more...)
 }
 
 // resigner starts a liar that also resigns each so often.

@@ -21,10 +21,12 @@ import (
 
 	"github.com/peerload/peerload/internal/choice"
 	"github.com/peerload/peerload/internal/lab/fileserver"
+	"github.com/peerload/peerload/internal/lab/liars"
 	"github.com/peerload/peerload/internal/lab/output"
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
+	"github.com/peerload/peerload/internal/liar"
 	"github.com/peerload/peerload/report"
 )
 
@@ -92,6 +94,11 @@ type Config struct {
 	Client *Client
 	// Server serves in the place of the lab's; namespace sites only. nil: the lab does.
 	Server *Server
+	// Liar breaks the protocol beside the devices, from hosts of its own; namespace sites
+	// only. nil: nobody does.
+	Liar *liar.Program
+	// LiarSeed is what the liar draws from. 0 is a seed as well.
+	LiarSeed uint64
 }
 
 // Validate refuses what cannot be run.
@@ -108,6 +115,8 @@ func (c Config) Validate() error {
 		return errors.New("only a site of --kind netns has a WAN with a round trip or loss: choose it")
 	case c.Beside.Any() && c.Kind != site.KindNamespace:
 		return errors.New("only a site of --kind netns has room for a call or a download of others: choose it")
+	case c.Liar != nil && (c.Kind != site.KindNamespace || !c.Peers):
+		return errors.New("a liar needs devices that share on a site of --kind netns")
 	case c.Beside.Downloads < 0 || c.Beside.Downloads > mostBeside:
 		return fmt.Errorf("--elsewhere is 0 to %d, not %d", mostBeside, c.Beside.Downloads)
 	case !c.Peers && len(c.KillRoot) > 0:
@@ -139,6 +148,15 @@ func (c Config) link() site.LinkConfig {
 
 // hosts is how many there are at the site.
 func (c Config) hosts() int {
+	n := c.liarsFrom()
+	if c.Liar != nil {
+		n += c.Liar.Faces
+	}
+	return n
+}
+
+// liarsFrom is the first host of a liar.
+func (c Config) liarsFrom() int {
 	if c.Beside.Any() {
 		return c.Devices + c.Late + 1
 	}
@@ -193,6 +211,8 @@ type measurement struct {
 	left  map[int]bool // killed and left dead
 
 	besideResult *BesideResult
+
+	liar *liars.Liar // nil if there is none
 }
 
 // kill is a root that was killed, and when.
@@ -242,6 +262,9 @@ func Run(ctx context.Context, cfg Config) (_ *Result, err error) {
 	}
 	m.wait()
 	stop()
+	if m.liar != nil {
+		m.liar.Close()
+	}
 	helpers.Wait()
 	m.wait() // a device that was started meanwhile
 	if failed != nil {
@@ -419,6 +442,9 @@ func (m *measurement) start(ctx context.Context) error {
 	m.mu.Lock()
 	m.procs = procs[:m.cfg.Devices]
 	m.mu.Unlock()
+	if err == nil && m.cfg.Liar != nil {
+		err = m.startLiar(ctx)
+	}
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
+	"github.com/peerload/peerload/internal/liar"
 	"github.com/peerload/peerload/internal/testkit/labtest"
 	"github.com/peerload/peerload/internal/testkit/tiers"
 )
@@ -136,6 +137,10 @@ func TestMeasureConfigValidate(t *testing.T) {
 		"kill classic":    func(c *Config) { c.Peers, c.KillRoot = false, []int{3} },
 		"kill at 100":     func(c *Config) { c.KillRoot = []int{100} },
 		"kill falls back": func(c *Config) { c.KillRoot = []int{50, 50} },
+		"liar alone":      func(c *Config) { c.Liar = &liar.Program{Faces: 1} },
+		"nobody to lie to": func(c *Config) {
+			c.Kind, c.Peers, c.Liar = site.KindNamespace, false, &liar.Program{Faces: 1}
+		},
 	} {
 		c := good
 		change(&c)

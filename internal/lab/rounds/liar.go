@@ -41,7 +41,7 @@ func newLiar(ctx context.Context, h site.Host, draw uint64) (*liar, error) {
 		if l.udp, err = net.ListenUDP("udp4", &net.UDPAddr{IP: h.Addr.AsSlice(), Port: site.PeerPort}); err != nil {
 			return err
 		}
-		if l.heard, err = net.ListenUDP("udp4", &net.UDPAddr{IP: broadcastOf(h.Addr).AsSlice(),
+		if l.heard, err = net.ListenUDP("udp4", &net.UDPAddr{IP: site.BroadcastOf(h.Addr).AsSlice(),
 			Port: site.PeerPort}); err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func (l *liar) claim() {
 			_, _ = l.udp.WriteToUDPAddrPort(wire.Marshal(l.envelope(h), &wire.Claim{
 				Rank: wire.Rank{Confirmed: true, Complete: true, Prefix: n, Strength: 1<<32 - 1},
 				Size: size, Prefix: n, Bytes: size, Complete: true, Map: 1<<32 - 1, Spread: 10,
-			}), netip.AddrPortFrom(broadcastOf(l.host.Addr), site.PeerPort))
+			}), netip.AddrPortFrom(site.BroadcastOf(l.host.Addr), site.PeerPort))
 		}
 		l.mu.Unlock()
 		select {
@@ -130,12 +130,6 @@ func (l *liar) claim() {
 			return
 		}
 	}
-}
-
-// broadcastOf is the broadcast address of a device's subnet, a /16.
-func broadcastOf(a netip.Addr) netip.Addr {
-	b := a.As4()
-	return netip.AddrFrom4([4]byte{b[0], b[1], 255, 255})
 }
 
 func (l *liar) accept() {

@@ -84,6 +84,12 @@ func (h Host) Run(f func() error) error {
 // PeerPort is the port on which devices meet.
 const PeerPort = 4051
 
+// BroadcastOf is the broadcast address of the subnet of a namespace site's device, a /16.
+func BroadcastOf(a netip.Addr) netip.Addr {
+	b := a.As4()
+	return netip.AddrFrom4([4]byte{b[0], b[1], 255, 255})
+}
+
 // Loopback is a site on addresses of 127.0.0.0/8, whose WAN is shaped by
 // the file server's writes and whose LAN is not shaped.
 type Loopback struct {

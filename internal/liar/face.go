@@ -1,4 +1,4 @@
-package sim
+package liar
 
 import (
 	"math"
@@ -11,11 +11,12 @@ import (
 	"github.com/peerload/peerload/pdp/wire"
 )
 
-// face plays a program at one address.
-type face struct {
-	*mind
+// Face plays a program at one address. It is no device: what it is told and what it
+// does are a machine's events and actions all the same. Use Mind.Face.
+type Face struct {
+	*Mind
 	number int
-	t      *Task
+	stage  Stage
 	rnd    *rand.Rand
 	began  time.Duration
 	now    time.Duration
@@ -29,17 +30,27 @@ type face struct {
 	out    []pdp.Action
 }
 
+func (f *Face) self() wire.Peer {
+	p, _ := f.stage.Self()
+	return p
+}
+
+func (f *Face) addr() netip.Addr {
+	_, a := f.stage.Self()
+	return a
+}
+
 // age is how long the program has run.
-func (f *face) age() time.Duration { return f.now - f.began }
+func (f *Face) age() time.Duration { return f.now - f.began }
 
 // mine reports whether it is this face's turn.
-func (f *face) mine() bool {
+func (f *Face) mine() bool {
 	p := f.program
 	return p.Turns == 0 || int(f.age()/p.Turns)%p.Faces == f.number
 }
 
 // Deadline returns when the next rule is due by time.
-func (f *face) Deadline() (at time.Duration, ok bool) {
+func (f *Face) Deadline() (at time.Duration, ok bool) {
 	if f.said >= mostSaid {
 		return 0, false
 	}
@@ -56,7 +67,7 @@ func (f *face) Deadline() (at time.Duration, ok bool) {
 }
 
 // Step hears what comes and follows the rules that wait for it.
-func (f *face) Step(now time.Duration, in pdp.Event, out []pdp.Action) []pdp.Action {
+func (f *Face) Step(now time.Duration, in pdp.Event, out []pdp.Action) []pdp.Action {
 	f.now, f.out, f.link, f.sender = now, out, 0, pdp.Datagram{}
 	on := f.take(in)
 	for i, r := range f.program.Rules {
@@ -76,7 +87,7 @@ func (f *face) Step(now time.Duration, in pdp.Event, out []pdp.Action) []pdp.Act
 }
 
 // take notes what happened and returns which rules wait for it.
-func (f *face) take(in pdp.Event) Trigger {
+func (f *Face) take(in pdp.Event) Trigger {
 	switch e := in.(type) {
 	case pdp.Datagram:
 		f.hear(e)
@@ -99,7 +110,7 @@ func (f *face) take(in pdp.Event) Trigger {
 	case pdp.Opened:
 		f.link, f.open[e.Link] = e.Link, true
 		f.frame(&wire.Hello{
-			Hierarchy: f.t.file.hier, From: f.t.dev.Peer, TCPPort: wire.Port, Prefix: f.rnd.IntN(f.chunks() + 1),
+			Hierarchy: f.stage.File().Hierarchy, From: f.self(), TCPPort: wire.Port, Prefix: f.rnd.IntN(f.chunks() + 1),
 		})
 		return OnOpened
 	case pdp.Framed:
@@ -119,7 +130,7 @@ func (f *face) take(in pdp.Event) Trigger {
 }
 
 // follow does what a rule says, if it is its time.
-func (f *face) follow(i int, r Rule) {
+func (f *Face) follow(i int, r Rule) {
 	age := f.age()
 	switch {
 	case !f.mine() || age < r.Since || r.Until > 0 && age >= r.Until || f.ran[i] > 0 && age < f.ran[i]+r.Every:
@@ -145,7 +156,7 @@ func (f *face) follow(i int, r Rule) {
 	}
 	links := []pdp.Link{f.link}
 	if f.link == 0 {
-		links = f.t.linksInOrder()
+		links = f.stage.Links()
 	}
 	for _, l := range links {
 		if f.open[l] {
@@ -155,10 +166,10 @@ func (f *face) follow(i int, r Rule) {
 	}
 }
 
-func (f *face) chunks() int { return f.t.file.Chunks() }
+func (f *Face) chunks() int { return f.stage.File().Chunks }
 
 // value makes a field: truth is what was heard, most the largest value.
-func (f *face) value(l Lie, truth, most int64) int64 {
+func (f *Face) value(l Lie, truth, most int64) int64 {
 	v := truth
 	switch l.Mode {
 	case Zero:
@@ -177,7 +188,7 @@ func (f *face) value(l Lie, truth, most int64) int64 {
 	return max(0, min(v, most))
 }
 
-func (f *face) flag(l Lie, truth bool) bool {
+func (f *Face) flag(l Lie, truth bool) bool {
 	n := int64(0)
 	if truth {
 		n = 1
@@ -186,20 +197,20 @@ func (f *face) flag(l Lie, truth bool) bool {
 }
 
 // size makes a file's size: unknown, the right one, or another.
-func (f *face) size(l Lie) int64 {
+func (f *Face) size(l Lie) int64 {
 	if l.Mode == Fixed && l.N%2 == 1 {
 		return load.UnknownSize
 	}
-	return f.value(l, f.t.file.Size, 4*f.t.file.Size+1)
+	return f.value(l, f.stage.File().Size, 4*f.stage.File().Size+1)
 }
 
-func (f *face) reason(l Lie, truth wire.Reason) wire.Reason {
+func (f *Face) reason(l Lie, truth wire.Reason) wire.Reason {
 	return wire.Reason(f.value(l, int64(truth), 60))
 }
 
 // who picks a device: itself, nobody, the root, who sent what is at hand, anyone.
-func (f *face) who(l Lie) (wire.Peer, netip.AddrPort) {
-	me := netip.AddrPortFrom(f.t.dev.Addr, wire.Port)
+func (f *Face) who(l Lie) (wire.Peer, netip.AddrPort) {
+	me := netip.AddrPortFrom(f.addr(), wire.Port)
 	switch l.Mode {
 	case Zero:
 		return wire.Peer{}, netip.AddrPort{}
@@ -219,12 +230,12 @@ func (f *face) who(l Lie) (wire.Peer, netip.AddrPort) {
 	case Fixed: // who does not exist
 		return wire.Peer{ID: uint64(l.N) + 1}, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 9, 9, byte(l.N)}), wire.Port)
 	}
-	return f.t.dev.Peer, me
+	return f.self(), me
 }
 
 // datagram says something.
-func (f *face) datagram(r Rule) {
-	env := wire.Envelope{Hierarchy: f.t.file.hier, From: f.t.dev.Peer, TCPPort: wire.Port}
+func (f *Face) datagram(r Rule) {
+	env := wire.Envelope{Hierarchy: f.stage.File().Hierarchy, From: f.self(), TCPPort: wire.Port}
 	switch r.As {
 	case AsOther:
 		env.From.ID++
@@ -256,18 +267,18 @@ func (f *face) datagram(r Rule) {
 	}
 	msg := f.message(r)
 	if r.Do == DoReplay {
-		n := len(f.mind.said)
+		n := len(f.Mind.said)
 		if n == 0 {
 			return
 		}
-		x := f.mind.said[f.rnd.IntN(n)]
+		x := f.Mind.said[f.rnd.IntN(n)]
 		env, msg = x.env, x.msg
 	}
-	f.t.dev.sub.forge(f.t.dev, env, to, msg)
+	f.stage.Tell(env, to, msg)
 }
 
 // message makes a datagram's message.
-func (f *face) message(r Rule) wire.Message {
+func (f *Face) message(r Rule) wire.Message {
 	l, n := r.Lies, int64(f.chunks())
 	switch r.Do {
 	case DoAsk:
@@ -299,19 +310,19 @@ func (f *face) message(r Rule) wire.Message {
 		if f.direct.ok {
 			prefix, bytes, d.Done = int64(f.direct.msg.Prefix), f.direct.msg.Bytes, f.direct.msg.Done
 		}
-		d.Prefix, d.Bytes = int(f.value(l[1], prefix, n)), f.value(l[2], bytes, f.t.file.Size)
+		d.Prefix, d.Bytes = int(f.value(l[1], prefix, n)), f.value(l[2], bytes, f.stage.File().Size)
 		d.Done = f.flag(l[3], d.Done)
 		return d
 	}
 	return f.claim(l, n)
 }
 
-func (f *face) claim(l [10]Lie, n int64) *wire.Claim {
+func (f *Face) claim(l [10]Lie, n int64) *wire.Claim {
 	var c wire.Claim
 	if f.root.ok {
 		c = *f.root.msg
 	}
-	size := f.t.file.Size
+	size := f.stage.File().Size
 	return &wire.Claim{
 		Rank: wire.Rank{
 			Confirmed: f.flag(l[0], c.Rank.Confirmed), Complete: f.flag(l[1], c.Rank.Complete),
@@ -326,10 +337,10 @@ func (f *face) claim(l [10]Lie, n int64) *wire.Claim {
 	}
 }
 
-func (f *face) ask(l [10]Lie, n int64) *wire.Ask {
+func (f *Face) ask(l [10]Lie, n int64) *wire.Ask {
 	var a wire.Ask
-	if f.mind.ask.ok {
-		a = *f.mind.ask.msg
+	if f.Mind.ask.ok {
+		a = *f.Mind.ask.msg
 	}
 	x := &wire.Ask{
 		Attached: f.flag(l[0], a.Attached), Move: f.flag(l[1], a.Move), Done: f.flag(l[2], a.Done), Stripe: a.Stripe,
@@ -343,40 +354,37 @@ func (f *face) ask(l [10]Lie, n int64) *wire.Ask {
 }
 
 // stripe and trees answer what was asked.
-func (f *face) stripe() uint8 {
+func (f *Face) stripe() uint8 {
 	if a, ok := f.sender.Msg.(*wire.Ask); ok {
 		return a.Stripe
 	}
 	return uint8(f.rnd.IntN(wire.MaxStripes))
 }
 
-func (f *face) trees() uint8 {
+func (f *Face) trees() uint8 {
 	if a, ok := f.sender.Msg.(*wire.Ask); ok && a.Trees > 0 {
 		return a.Trees
 	}
-	if c := f.t.dev.sub.s.cfg.Profile.Transfer; c.Stripes == 1 || c.Stripes == 0 && f.chunks() < c.StripeChunks {
-		return 1
-	}
-	return wire.MaxStripes
+	return f.stage.File().Trees
 }
 
-func (f *face) dial(r Rule) {
+func (f *Face) dial(r Rule) {
 	_, addr := f.who(r.Lies[0])
-	if len(f.open) >= 8 || !addr.IsValid() || addr.Addr() == f.t.dev.Addr {
+	if len(f.open) >= 8 || !addr.IsValid() || addr.Addr() == f.addr() {
 		return
 	}
 	f.dialed--
 	f.out = append(f.out, pdp.Dial{Link: f.dialed, Addr: addr})
 }
 
-func (f *face) frame(m wire.Frame) { f.out = append(f.out, pdp.SendFrame{Link: f.link, Frame: m}) }
+func (f *Face) frame(m wire.Frame) { f.out = append(f.out, pdp.SendFrame{Link: f.link, Frame: m}) }
 
 // onLink does something on the link at hand.
-func (f *face) onLink(r Rule) {
+func (f *Face) onLink(r Rule) {
 	l, n := r.Lies, int64(f.chunks())
 	switch r.Do {
 	case DoWelcome:
-		w := &wire.Welcome{From: f.t.dev.Peer, Epoch: uint64(f.value(l[0], int64(f.epoch()), 3)), Size: f.size(l[1])}
+		w := &wire.Welcome{From: f.self(), Epoch: uint64(f.value(l[0], int64(f.epoch()), 3)), Size: f.size(l[1])}
 		if l[2].Mode == Random {
 			if p, _ := f.who(l[2]); !p.IsZero() {
 				w.From = p
@@ -408,47 +416,42 @@ func (f *face) onLink(r Rule) {
 	}
 }
 
-func (f *face) close() {
+func (f *Face) close() {
 	delete(f.open, f.link)
 	f.out = append(f.out, pdp.Close{Link: f.link})
 }
 
-func (f *face) epoch() uint64 {
-	if f.t.file.Keyed {
-		return 0
-	}
-	return f.t.dev.sub.Server.epoch
-}
+func (f *Face) epoch() uint64 { return f.stage.File().Epoch }
 
-func (f *face) progress(l [10]Lie, n int64) {
+func (f *Face) progress(l [10]Lie, n int64) {
 	prefix, bytes := int64(f.sent[f.link]), int64(0)
 	if f.root.ok {
 		prefix, bytes = max(prefix, int64(f.root.msg.Prefix)), f.root.msg.Bytes
 	}
 	f.frame(&wire.Progress{
 		Prefix: int(f.value(l[0], prefix, n)), RootPrefix: int(f.value(l[1], prefix, n)),
-		RootBytes: f.value(l[2], bytes, f.t.file.Size), Detached: f.flag(l[3], false),
+		RootBytes: f.value(l[2], bytes, f.stage.File().Size), Detached: f.flag(l[3], false),
 	})
 }
 
-func (f *face) path(l [10]Lie) {
+func (f *Face) path(l [10]Lie) {
 	var peers []wire.Peer
 	for range f.value(l[0], 0, wire.MaxPath-1) {
 		if p, _ := f.who(Lie{Mode: Random}); !p.IsZero() {
 			peers = append(peers, p)
 		}
 	}
-	f.frame(&wire.Path{Peers: append(peers, f.t.dev.Peer)})
+	f.frame(&wire.Path{Peers: append(peers, f.self())})
 }
 
 // chunk sends the next chunk of the link, or any; which of them are wrong is the
 // lie.
-func (f *face) chunk(r Rule) {
+func (f *Face) chunk(r Rule) {
 	n := f.chunks()
 	if n == 0 {
 		return
 	}
-	if e := f.t.links[f.link]; e == nil || len(e.queue) >= 2 {
+	if f.stage.Busy(f.link) {
 		return // its port is slower than its rules
 	}
 	i := f.sent[f.link]
@@ -457,10 +460,6 @@ func (f *face) chunk(r Rule) {
 	} else if f.sent[f.link]++; i >= n {
 		return
 	}
-	v := f.t.rightToken()
-	if f.value(r.Lies[0], 0, 3) > 0 {
-		v |= wrong
-	}
-	f.t.store.put(i, v)
+	f.stage.Hold(i, f.value(r.Lies[0], 0, 3) > 0)
 	f.out = append(f.out, pdp.SendChunk{Link: f.link, Index: i})
 }
