@@ -101,9 +101,11 @@ func checkModel(_ context.Context, cfg agent.Config) []doctor.Finding {
 		return []doctor.Finding{doctor.Warning(
 			doctor.Say("model %q is not in the table: it shares with devices of the very same name",
 				"モデル%qは表にありません。まったく同じ名前の機器とだけ共有します", cfg.Model),
-			doctor.Say("check how it is written, if it should be one of the table", "表にあるはずのモデルなら表記を確認してください"))}
+			doctor.Say("check how it is written, if it should be one of the table",
+				"表にあるはずのモデルなら表記を確認してください"))}
 	}
-	return []doctor.Finding{doctor.Found(doctor.Say("model %s (%s) can share", "モデル%s(%s)は共有できます", m.Name, m.Family))}
+	return []doctor.Finding{doctor.Found(doctor.Say("model %s (%s) can share", "モデル%s(%s)は共有できます",
+		m.Name, m.Family))}
 }
 
 // checkHost looks for what the configuration names. That a model is in no table
@@ -147,12 +149,14 @@ func checkNet(ctx context.Context, cfg agent.Config) []doctor.Finding {
 	}
 	if s.Addr().Port() != port || s.TCPPort() != port {
 		out = append(out, doctor.Warning(
-			doctor.Say("port %d is taken: this device uses UDP %d and TCP %d", "ポート%dは使用中です。UDP %dとTCP %dを使います", port,
-				s.Addr().Port(), s.TCPPort()),
+			doctor.Say("port %d is taken: this device uses UDP %d and TCP %d", "ポート%dは使用中です。UDP %dとTCP %dを使います",
+				port, s.Addr().Port(), s.TCPPort()),
 			doctor.Say("see who has it with 'ss -lunpt'; another port works, but real phones and firewalls expect this one",
-				"使用者は「ss -lunpt」で分かります。別のポートでも動きますが、実際の電話機やファイアウォールはこのポートを前提とします")))
+				"使用者は「ss -lunpt」で分かります。別のポートでも動きますが、"+
+					"実際の電話機やファイアウォールはこのポートを前提とします")))
 	} else {
-		out = append(out, doctor.Found(doctor.Say("port %d is free, UDP and TCP", "ポート%dはUDP、TCPとも空いています", port)))
+		out = append(out, doctor.Found(doctor.Say("port %d is free, UDP and TCP", "ポート%dはUDP、TCPとも空いています",
+			port)))
 	}
 	return append(out, hear(ctx, cfg, s)...)
 }
@@ -212,12 +216,14 @@ func hear(ctx context.Context, cfg agent.Config, s *peernet.Sockets) []doctor.Fi
 	var out []doctor.Finding
 	switch {
 	case err != nil:
-		out = append(out, doctor.Failure(doctor.Say("broadcast cannot be sent: %v", "ブロードキャストを送信できません: %v", err),
+		out = append(out, doctor.Failure(doctor.Say("broadcast cannot be sent: %v", "ブロードキャストを送信できません: %v",
+			err),
 			doctor.Say("check firewall and routes", "ファイアウォールと経路を確認してください")))
 	case !h.back:
 		out = append(out, doctor.Failure(doctor.Say("an own broadcast did not come back within %v",
-			"自分のブロードキャストが%v以内に戻りませんでした", hearWait), doctor.Say("allow UDP broadcasts on this port in the firewall",
-			"ファイアウォールでこのポートのUDPブロードキャストを許可してください")))
+			"自分のブロードキャストが%v以内に戻りませんでした", hearWait),
+			doctor.Say("allow UDP broadcasts on this port in the firewall",
+				"ファイアウォールでこのポートのUDPブロードキャストを許可してください")))
 	default:
 		out = append(out, doctor.Found(doctor.Say("broadcasts are sent and heard on this host",
 			"このホストでブロードキャストを送受信できます")))
@@ -330,7 +336,8 @@ func checkState(_ context.Context, cfg agent.Config) []doctor.Finding {
 	free, err := (slot.OS{}).StatFree(cfg.State)
 	const little = 64 << 20
 	if err == nil && free < little {
-		return []doctor.Finding{doctor.Warning(doctor.Say("state directory %s has %s left", "状態ディレクトリ%sの空きは%sです",
+		return []doctor.Finding{doctor.Warning(doctor.Say("state directory %s has %s left",
+			"状態ディレクトリ%sの空きは%sです",
 			cfg.State, terminal.Bytes(int64(free))), doctor.Say("make room: a load needs its size twice over",
 			"空きを増やしてください。ロードにはその2倍の容量が必要です"))}
 	}
@@ -362,7 +369,8 @@ func checkPin(_ context.Context, cfg agent.Config) []doctor.Finding {
 			"信頼する発行者がありません: %v", err),
 			doctor.Say("copy root.json of 'peerload-server trust export' there; without it only unsigned loads can be run, "+
 				"where they are allowed, and none where the option trust was ever given",
-				"「peerload-server trust export」のroot.jsonをそこに置いてください。ない場合は、許可された未署名のロードだけを実行できます"))}
+				"「peerload-server trust export」のroot.jsonをそこに置いてください。ない場合は、"+
+					"許可された未署名のロードだけを実行できます"))}
 	case err != nil:
 		return []doctor.Finding{doctor.Failure(doctor.Say("trust: %v", "信頼: %v", err),
 			doctor.Say("put a good root.json there", "正しいroot.jsonを置いてください"))}
@@ -375,7 +383,8 @@ func checkPin(_ context.Context, cfg agent.Config) []doctor.Finding {
 			roles[role] = at
 		}
 	}
-	return append([]doctor.Finding{doctor.Found(doctor.Say("the publisher's root in %s is usable", "%sの発行者のルートは使えます",
+	return append([]doctor.Finding{doctor.Found(doctor.Say("the publisher's root in %s is usable",
+		"%sの発行者のルートは使えます",
 		cfg.Trust))}, doctor.Expiry(time.Now(), roles)...)
 }
 

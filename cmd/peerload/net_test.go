@@ -502,7 +502,8 @@ func TestDoctorFinds(t *testing.T) {
 		"ok    broadcasts are sent and heard", "fail  heard, but cannot be connected to: 10.78.0.1",
 		"warn  the clock differs from that of 10.78.0.1")
 	say.Store(&old)
-	want := []string{"warn  プロトコルのバージョンが異なる機器: 10.78.0.1", "fail  名前no-such-name.invalidを解決できません",
+	want := []string{"warn  プロトコルのバージョンが異なる機器: 10.78.0.1",
+		"fail  名前no-such-name.invalidを解決できません",
 		"      -> "}
 	for _, c := range []struct{ with, rule, says string }{
 		{"nft", `ip netns exec DEVICE nft add table inet f

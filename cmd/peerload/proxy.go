@@ -308,7 +308,8 @@ func printProxy(lang language, s proxy.Status) {
 			"現在ピアがないため、すべてそのまま通過させています。"))
 	}
 	tell(os.Stdout, lang.of("clients got %s shared, %s passed through, %s through tunnels; %d {answer|answers} went on "+
-		"from the server", "クライアントへの送信: 共有 %s、通過 %s、トンネル %s。サーバからの継続 %d 件"), terminal.Bytes(s.BytesShared),
+		"from the server", "クライアントへの送信: 共有 %s、通過 %s、トンネル %s。サーバからの継続 %d 件"),
+		terminal.Bytes(s.BytesShared),
 		terminal.Bytes(s.BytesPassed), terminal.Bytes(s.BytesTunnelled), s.Fallbacks)
 	tell(os.Stdout, lang.of("%d {copy|copies} with %s of at most %s; %d {file|files} open; %d {digest|digests} known",
 		"コピー %d 件 %s (上限 %s)、使用中のファイル %d 件、既知のダイジェスト %d 件"), s.Kept, terminal.Bytes(s.KeptBytes),

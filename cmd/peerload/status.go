@@ -277,7 +277,8 @@ func explainSet(lang language, s report.FileSet) {
 		text = fmt.Sprintf(lang.of("%s is assigned and not in place: %s. In place: %s.",
 			"割り当ては %s ですが、配置できません: %s。配置済み: %s。"), terminal.OrNone(s.Wanted), why, placed(lang, s))
 	case s.Reason != "":
-		text = fmt.Sprintf(lang.of("%s is in place, but: %s.", "%s は配置済みですが、問題があります: %s。"), placed(lang, s), why)
+		text = fmt.Sprintf(lang.of("%s is in place, but: %s.", "%s は配置済みですが、問題があります: %s。"),
+			placed(lang, s), why)
 	case s.State == report.StateDownloading:
 		text = fmt.Sprintf(lang.of("%s is assigned and on its way. In place until then: %s.",
 			"割り当ての %s を取得中です。それまでの配置: %s。"), terminal.OrNone(s.Wanted), placed(lang, s))
@@ -308,17 +309,20 @@ func because(lang language, f *status.File) string {
 	}
 	switch {
 	case f.Failed:
-		return fmt.Sprintf(lang.of("It failed: %s", "取得に失敗しました: %s"), lang.why(f.Reason, lang.either(f.Message, f.MessageJA)))
+		return fmt.Sprintf(lang.of("It failed: %s", "取得に失敗しました: %s"),
+			lang.why(f.Reason, lang.either(f.Message, f.MessageJA)))
 	case f.Role == report.RoleClassic:
 		return fmt.Sprintf(lang.of("It %s from the server because sharing is off for this run (%s).",
 			"この実行では共有が無効なため、サーバから%s (%s)。"), comes, wire.ReasonPeersOff)
 	case f.Source == report.SourceOrigin && f.Role == report.RoleRoot:
 		return fmt.Sprintf(lang.of("It %s from the server because this device is the root of the file: it downloads once "+
 			"for the whole subnet. Why it is the root: %s.",
-			"この機器がファイルのルートで、サブネット全体のために 1 回だけサーバから%s。ルートになった理由: %s。"), comes, lang.why(rootWhy(f), ""))
+			"この機器がファイルのルートで、サブネット全体のために 1 回だけサーバから%s。ルートになった理由: %s。"), comes,
+			lang.why(rootWhy(f), ""))
 	case f.Source == report.SourceOrigin:
 		return fmt.Sprintf(lang.of("It %s from the server, within the subnet's budget, because the peers failed: %s.",
-			"ピアからの取得に失敗したため、サブネットの許容範囲内でサーバから%s: %s。"), comes, terminal.OrNone(lang.why(last, "")))
+			"ピアからの取得に失敗したため、サブネットの許容範囲内でサーバから%s: %s。"), comes,
+			terminal.OrNone(lang.why(last, "")))
 	case f.Source == report.SourcePeer:
 		return fmt.Sprintf(lang.of("It %s from a peer, %s, placed there by the root %s.",
 			"ピア %[2]s から%[1]s (ルート %[3]s による割り当て)。"), comes, terminal.OrNone(f.Parent), terminal.OrNone(f.Root))
@@ -327,7 +331,8 @@ func because(lang language, f *status.File) string {
 	case f.Source == report.SourceCache && f.Done:
 		return lang.of("It was held before.", "以前から保持していました。")
 	}
-	return fmt.Sprintf(lang.of("No byte has come yet; the last decision was: %s.", "まだデータを受信していません。最後の決定: %s。"),
+	return fmt.Sprintf(lang.of("No byte has come yet; the last decision was: %s.",
+		"まだデータを受信していません。最後の決定: %s。"),
 		terminal.OrNone(lang.why(last, "")))
 }
 

@@ -69,7 +69,9 @@ func TestRulesCanBeBroken(t *testing.T) {
 		{"a huge file", "internal/device/engine/a.go", doc + "package p\n" + strings.Repeat("\n", 800), "length of a file"},
 		{"a long line", "internal/device/engine/a.go", doc + "package p\n" + longLine + "\n", "columns"},
 		{"a line with a tab that just fits", "internal/device/engine/a.go", doc + "package p\n//\t" +
-			strings.Repeat("語", 117) + "\n", ""},
+			strings.Repeat("語", 58) + "x\n", ""},
+		{"too many wide characters", "internal/device/engine/a.go", doc + "package p\n// " + strings.Repeat("語", 59) + "\n",
+			"columns"},
 		{"a long raw string", "internal/device/engine/a.go", doc + "package p\nvar a = `" + longLine + "`\n", ""},
 		{"several lines of one", "internal/device/engine/a.go", doc + "package p\nvar a = `\n" + longLine + "\n`\n", ""},
 		{"a long line after a raw string", "internal/device/engine/a.go", doc + "package p\nvar a = `a` " + longLine + "\n",

@@ -16,7 +16,8 @@ import (
 // oneWord has the Japanese words that stand for one thing, by those that would be a second
 // word for it.
 var oneWord = map[string]string{"サーバー": "サーバ", "コントローラー": "コントローラ", "リポジトリー": "リポジトリ",
-	"ブラウザー": "ブラウザ", "フォルダー": "フォルダ", "ユーザ名": "ユーザー名", "拠点": "サイト", "機種": "モデル", "端末": "機器",
+	"ブラウザー": "ブラウザ", "フォルダー": "フォルダ", "ユーザ名": "ユーザー名", "拠点": "サイト", "機種": "モデル",
+	"端末":   "機器",
 	"デバイス": "機器", "一括処理": "一括変更"}
 
 // headings is the file with the words that headings of people's own tables may have.

@@ -101,16 +101,19 @@ func all() []Setting {
 	return []Setting{
 		{Name: PeerSharing, Kind: KindSwitch, Default: Off, Element: "peerFirmwareSharing", NeedsSharing: true,
 			Label: "Peer firmware sharing", LabelJA: "ピアファームウェア共有",
-			Help: "Devices of one subnet copy loads from each other.", HelpJA: "同じサブネットの機器どうしでロードをコピーします。"},
+			Help:   "Devices of one subnet copy loads from each other.",
+			HelpJA: "同じサブネットの機器どうしでロードをコピーします。"},
 		{Name: LoadServer, Kind: KindAddress, Default: "", Element: "loadServer",
 			Label: "Load server", LabelJA: "ロードサーバ",
 			Help: "Where loads are fetched: host, host:port, host/path or a URL. Empty: the server that provisions the " +
 				"device.",
-			HelpJA: "ロードの取得先(ホスト、ホスト:ポート、ホスト/パス、または URL)。空欄の場合はプロビジョニング元のサーバから取得します。"},
+			HelpJA: "ロードの取得先(ホスト、ホスト:ポート、ホスト/パス、または URL)。" +
+				"空欄の場合はプロビジョニング元のサーバから取得します。"},
 		{Name: LogServer, Kind: KindHostPort, Default: "", Element: "logServer",
 			Label: "Log server", LabelJA: "ログサーバ",
-			Help:   "Takes events as syslog over UDP: host or host:port, port 514 unless given. Empty: none.",
-			HelpJA: "イベントの syslog(UDP)送信先(ホスト、またはホスト:ポート)。ポートの既定値は 514。空欄の場合は送信しません。"},
+			Help: "Takes events as syslog over UDP: host or host:port, port 514 unless given. Empty: none.",
+			HelpJA: "イベントの syslog(UDP)送信先(ホスト、またはホスト:ポート)。ポートの既定値は 514。" +
+				"空欄の場合は送信しません。"},
 		{Name: WANLimit, Kind: KindSize, Default: "0", Element: "wanLimit",
 			Label: "WAN limit", LabelJA: "WAN 帯域上限",
 			Help:   "Most bytes a second that a device downloads from servers: 48k, 2M; 0 for no limit.",
@@ -126,8 +129,9 @@ func all() []Setting {
 		{Name: OriginConnections, Kind: KindChoice, Choices: upTo(MostConnections), Default: "16",
 			Element: "originConnections",
 			Label:   "Connections to servers", LabelJA: "サーバへの接続数",
-			Help:   "Most connections at the same time over which a device downloads a file: as many as bring more, up to this.",
-			HelpJA: "1 つのファイルのダウンロードに同時に使う接続数の上限。この範囲で、速くなる分だけ使います。1 は従来どおり。"},
+			Help: "Most connections at the same time over which a device downloads a file: as many as bring more, up to this.",
+			HelpJA: "1 つのファイルのダウンロードに同時に使う接続数の上限。この範囲で、速くなる分だけ使います。" +
+				"1 は従来どおり。"},
 		{Name: Timing, Kind: KindChoice, Choices: []string{TimingLAN, TimingClassic}, Default: TimingLAN,
 			Element: "peerTiming", NeedsSharing: true,
 			Label: "Timing profile", LabelJA: "タイミングプロファイル",

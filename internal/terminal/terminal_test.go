@@ -69,7 +69,8 @@ func FuzzPrintable(f *testing.F) {
 }
 
 func TestWidth(t *testing.T) {
-	for s, want := range map[string]int{"": 0, "abc": 3, "日本語": 6, "モデル": 6, "ﾓﾃﾞﾙ": 4, "(共有なし)": 10, "ば": 2, "—é": 2,
+	for s, want := range map[string]int{"": 0, "abc": 3, "日本語": 6, "モデル": 6, "ﾓﾃﾞﾙ": 4, "(共有なし)": 10, "ば": 2,
+		"—é": 2,
 		"α☎": 2, "한글": 4, "🙂🚀": 4, "a\u0301": 1, "\u200b": 0} {
 		if got := Width(s); got != want {
 			t.Errorf("%q is %d cells wide, not %d", s, got, want)
@@ -97,7 +98,8 @@ func TestWrap(t *testing.T) {
 		{"(origin-not-found)", 16, "(origin-not-|found)"}, {"a-b -cdefg", 3, "a-b|-cd|efg"}, {"a bcdefgh", 3, "a|bcd|efg|h"},
 		{"日本語で書く", 5, "日本|語で|書く"},
 		{"日本語で)書く", 8, "日本語|で)書く"}, {"ab  cd", 2, "ab|cd"}, {"日a", 1, "a"},
-		{"> 以前のロード", 8, "> 以前の|ロード"}, {"以前。前", 4, "以|前。|前"}, {"ab日本cdef", 8, "ab日本|cdef"}, {"one  two", 5, "one|two"},
+		{"> 以前のロード", 8, "> 以前の|ロード"}, {"以前。前", 4, "以|前。|前"}, {"ab日本cdef", 8, "ab日本|cdef"},
+		{"one  two", 5, "one|two"},
 	} {
 		if got := strings.Join(Wrap(c.s, c.width), "|"); got != c.want {
 			t.Errorf("%q in %d cells is %q, not %q", c.s, c.width, got, c.want)

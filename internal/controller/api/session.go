@@ -349,10 +349,12 @@ var signInTexts = map[string]signInText{
 		"This command line asks to be signed in as you:", "Computer", "Address",
 		"Allow it only if you have just run \"peerload-server login\" yourself, and see this code there.", "Allow", "Deny",
 		"The command line is signed in. You can close this page.", "The command line was refused.", "Sign in again"},
-	"ja": {"ja", "Peerload へのサインイン", "サインイン中のユーザー:", "続ける", "コマンドラインに表示されたコード", "続ける",
+	"ja": {"ja", "Peerload へのサインイン", "サインイン中のユーザー:", "続ける", "コマンドラインに表示されたコード",
+		"続ける",
 		"次のコマンドラインが、あなたとしてのサインインを求めています。", "コンピューター", "アドレス",
-		"ご自分で今 \"peerload-server login\" を実行し、そこに同じコードが表示されている場合にだけ許可してください。", "許可", "拒否",
-		"コマンドラインはサインインしました。このページを閉じてかまいません。", "コマンドラインを拒否しました。", "もう一度サインイン"},
+		"ご自分で今 \"peerload-server login\" を実行し、そこに同じコードが表示されている場合にだけ許可してください。",
+		"許可", "拒否", "コマンドラインはサインインしました。このページを閉じてかまいません。",
+		"コマンドラインを拒否しました。", "もう一度サインイン"},
 }
 
 var signInPage = template.Must(template.New("sign-in").Parse(`<!DOCTYPE html>

@@ -107,7 +107,8 @@ func ReachText(r client.Reach, japanese bool) string {
 	if japanese {
 		text := fmt.Sprintf("対象の機器: %d台", r.Devices)
 		if r.Devices > 0 {
-			text += fmt.Sprintf("。サイト: %s、サイトなし: %d台。モデル: %s。%s", OrNone(sites), r.Devices-inSites, OrNone(models),
+			text += fmt.Sprintf("。サイト: %s、サイトなし: %d台。モデル: %s。%s", OrNone(sites), r.Devices-inSites,
+				OrNone(models),
 				some)
 		}
 		return text + wayText(r, japanese)

@@ -22,8 +22,8 @@ func TestSay(t *testing.T) {
 		`bad setting: timing: the value is lan or classic, not "clasic"; did you mean classic?`: `設定 timing: ` +
 			`値は lan、classic のいずれかです。"clasic" ではありません(classic の誤りではありませんか)`,
 		`not found: site "$1 %1"`: `サイト "$1 %1" はありません`,
-		`refused: it does not fit the model: SIP41 is for 7941, which 2 devices are not: SEP1 (7961)`: `モデルに合いません: ` +
-			`SIP41 は 7941 用ですが、2 台はそうではありません: SEP1 (7961)`,
+		`refused: it does not fit the model: SIP41 is for 7941, which 2 devices are not: SEP1 (7961)`: `` +
+			`モデルに合いません: SIP41 は 7941 用ですが、2 台はそうではありません: SEP1 (7961)`,
 		`refused: rollout autumn is paused, and only a draft is started`: `ロールアウト autumn は一時停止中です。` +
 			`開始できるのは下書きだけです`,
 		`not in this state: it is running, and only one that is draft or paused can be told to resume`: `現在は実行中です。` +

@@ -166,7 +166,8 @@ func TestCSCsh20977_LabelsInTwoLanguages(t *testing.T) {
 	_, cfg := shown(t, "CP-7961G", sharingCnf)
 	base := "http://" + cfg.PageAddress + "/"
 	for _, p := range []string{get(t, base+"?lang=ja", "en"), get(t, base, "ja-JP,ja;q=0.9")} {
-		if !strings.Contains(p, `<html lang="ja">`) || !row(p, "ピアファームウェア共有", "オン", "機器") || !row(p, "役割", "ルート") {
+		if !strings.Contains(p, `<html lang="ja">`) || !row(p, "ピアファームウェア共有", "オン", "機器") ||
+			!row(p, "役割", "ルート") {
 			t.Errorf("not in Japanese:\n%s", p)
 		}
 	}

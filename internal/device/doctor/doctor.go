@@ -83,11 +83,13 @@ func Links(own netip.Addr, all []Link) (out []Finding) {
 		case mine && l.MTU < leastMTU:
 			out = append(out, Warning(Say("interface %s has an MTU of %d", "インターフェース%sのMTUは%dです", l.Name, l.MTU),
 				Say("set it to that of the subnet, usually %d: datagrams to the peers are sent in pieces, which some switches drop",
-					"サブネットのMTU(通常%d)に合わせてください。ピアへのデータグラムが分割され、破棄するスイッチがあります", usualMTU)))
+					"サブネットのMTU(通常%d)に合わせてください。ピアへのデータグラムが分割され、破棄するスイッチがあります",
+					usualMTU)))
 		case mine && l.MTU > usualMTU:
 			out = append(out, Warning(Say("interface %s has an MTU of %d", "インターフェース%sのMTUは%dです", l.Name, l.MTU),
 				Say("all devices and switches of the subnet must have it too, else links to peers stall: set %d if in doubt",
-					"サブネットのすべての機器とスイッチで同じ値が必要です。異なるとピアとの接続が止まります。不明な場合は%dにしてください",
+					"サブネットのすべての機器とスイッチで同じ値が必要です。異なるとピアとの接続が止まります。"+
+						"不明な場合は%dにしてください",
 					usualMTU)))
 		case !mine && l.Carrier && own.IsValid():
 			for _, p := range l.Addresses {
@@ -99,7 +101,8 @@ func Links(own netip.Addr, all []Link) (out []Finding) {
 	}
 	if len(others) > 0 && !own.IsLoopback() {
 		list := strings.Join(others, ", ")
-		out = append(out, Warning(Say("this host is on other networks too: %s", "このホストは他のネットワークにも接続しています: %s", list),
+		out = append(out, Warning(Say("this host is on other networks too: %s",
+			"このホストは他のネットワークにも接続しています: %s", list),
 			Say("peers are looked for from %s; if they are elsewhere, give --interface or --address",
 				"ピアは%sから探します。別のネットワークにいる場合は--interfaceまたは--addressを指定してください", own)))
 	}
@@ -136,7 +139,8 @@ func Expiry(now time.Time, roles map[string]time.Time) []Finding {
 			Say("check that the server can be reached and signs anew, and that the clock here is right",
 				"サーバに到達できて再署名されているか、この機器の時計が正しいか確認してください"))}
 	case left < 24*time.Hour:
-		return []Finding{Warning(Say("the publisher's %s expires in %v", "発行者の%sはあと%vで期限切れになります", which, left),
+		return []Finding{Warning(Say("the publisher's %s expires in %v", "発行者の%sはあと%vで期限切れになります",
+			which, left),
 			Say("check that the server can be reached: it signs anew well before that",
 				"サーバに到達できるか確認してください。通常はそれより前に再署名されます"))}
 	}
@@ -177,7 +181,8 @@ func Congestion(available string) []Finding {
 		return nil
 	}
 	return []Finding{Found(Say("bbr is not available: a controller on this host would serve long lines slower; modprobe "+
-		"tcp_bbr loads it", "bbrは利用できません。このホストのコントローラは長い回線で遅くなります。modprobe tcp_bbrで読み込めます"))}
+		"tcp_bbr loads it", "bbrは利用できません。このホストのコントローラは長い回線で遅くなります。"+
+		"modprobe tcp_bbrで読み込めます"))}
 }
 
 // Proxy judges what the proxy for other programs has done: requests in all, and those of
@@ -185,7 +190,8 @@ func Congestion(available string) []Finding {
 func Proxy(address string, requests, unknown int64) []Finding {
 	switch {
 	case requests == 0:
-		return []Finding{Warning(Say("no program has used the proxy at %s", "%sのプロキシを使ったプログラムはありません", address),
+		return []Finding{Warning(Say("no program has used the proxy at %s", "%sのプロキシを使ったプログラムはありません",
+			address),
 			Say("set http_proxy=http://%s or the program's own option; docs/UPDATERS.md has recipes",
 				"http_proxy=http://%s、またはプログラムの設定を指定してください。手順はdocs/UPDATERS.mdにあります", address))}
 	case unknown*2 > requests:
@@ -213,7 +219,8 @@ func Peers(all []Peer) (out []Finding) {
 	if len(all) == 0 {
 		return []Finding{{OK, Say("no other device was heard just now", "他の機器の通信は受信していません"),
 			Say("nothing, if this one is alone or all are idle; else see whether the access point or switch isolates clients",
-				"この機器だけ、または全機器が待機中なら問題ありません。そうでなければ、アクセスポイントやスイッチがクライアントを分離していないか"+
+				"この機器だけ、または全機器が待機中なら問題ありません。そうでなければ、"+
+					"アクセスポイントやスイッチがクライアントを分離していないか"+
 					"確認してください")}}
 	}
 	var other, cut []string
@@ -229,7 +236,8 @@ func Peers(all []Peer) (out []Finding) {
 		}
 	}
 	if len(other) > 0 {
-		out = append(out, Warning(Say("devices with another version of the protocol: %s", "プロトコルのバージョンが異なる機器: %s",
+		out = append(out, Warning(Say("devices with another version of the protocol: %s",
+			"プロトコルのバージョンが異なる機器: %s",
 			strings.Join(other, ", ")), Say("update them: they share among themselves, and not with this one",
 			"更新してください。その機器同士でのみ共有し、この機器とは共有しません")))
 	}
@@ -238,7 +246,8 @@ func Peers(all []Peer) (out []Finding) {
 		if reached == 0 {
 			v = Failure // it is here, or everywhere
 		}
-		out = append(out, v(Say("heard, but cannot be connected to: %s", "受信できますが接続できません: %s", strings.Join(cut, ", ")),
+		out = append(out, v(Say("heard, but cannot be connected to: %s", "受信できますが接続できません: %s",
+			strings.Join(cut, ", ")),
 			Say("allow TCP to their port in the firewall, and turn off client isolation at the access point or switch",
 				"ファイアウォールでそのポートへのTCPを許可し、アクセスポイントやスイッチのクライアント分離を無効にしてください")))
 	}

@@ -92,7 +92,8 @@ func TestStopped(t *testing.T) {
 // the disk or the server as they are.
 func TestInJapanese(t *testing.T) {
 	err := &engine.Error{File: "f", URL: "u", Reason: wire.ReasonOriginBusy, Err: errors.New("503")}
-	if got, want := failure.InJapanese(fmt.Errorf("x: %w", err)), "f: u が混雑しています。後で再実行してください: 503"; got != want {
+	if got, want := failure.InJapanese(fmt.Errorf("x: %w", err)),
+		"f: u が混雑しています。後で再実行してください: 503"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	if got := failure.InJapanese(errors.New("x")); got != "" {

@@ -74,7 +74,8 @@ var advice = map[reason.Code][2]string{
 		"機器を手動で再起動してください。"},
 	reason.NotConfirmed: {
 		"The device runs the load from before. See why the new one was not healthy; assign another, or order a retry.",
-		"以前のロードで動作しています。新しいロードが正常でなかった原因を確認し、別のロードを割り当てるか、再試行を指示してください。"},
+		"以前のロードで動作しています。新しいロードが正常でなかった原因を確認し、別のロードを割り当てるか、" +
+			"再試行を指示してください。"},
 	reason.NoWayBack: {
 		"Assign a load that works: the device has no other to go back to.",
 		"動作するロードを割り当ててください。戻れるロードがありません。"},

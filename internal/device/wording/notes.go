@@ -176,7 +176,8 @@ func ofFile(what note.Note) (en, ja string) {
 			return both("the file has more than the %d {byte|bytes} that the server told: starting over without a size",
 				"ファイルはサーバの伝えた %d バイトより長い: サイズなしで最初からやり直す", n.Told)
 		}
-		return both("the file has %d {byte|bytes}, not the %d that {was|were} told", "ファイルは %d バイトで、伝えられた %d ではない",
+		return both("the file has %d {byte|bytes}, not the %d that {was|were} told",
+			"ファイルは %d バイトで、伝えられた %d ではない",
 			n.Size, n.Told)
 	case note.Verified:
 		return both("whole file verified, %d {byte|bytes}", "ファイル全体を検証済み、%d バイト", n.Size)

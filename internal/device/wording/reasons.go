@@ -47,9 +47,10 @@ var reasons = map[reason.Code][2]string{
 	reason.Of(wire.ReasonOriginTruncated):   {"the server's file ends too early", "サーバのファイルが短い"},
 	reason.Of(wire.ReasonOriginTooMuch):     {"the server sends too much", "サーバからのデータが多すぎる"},
 	reason.Of(wire.ReasonOriginBusy):        {"the server is busy", "サーバが混雑"},
-	reason.Of(wire.ReasonOriginWrong):       {"the server's file is not the one that was asked for", "サーバのファイルが要求と異なる"},
-	reason.Of(wire.ReasonOriginOther):       {"the server failed", "サーバのエラー"},
-	reason.Of(wire.ReasonDisk):              {"the disk cannot be written", "ディスクに書き込めない"},
+	reason.Of(wire.ReasonOriginWrong): {"the server's file is not the one that was asked for",
+		"サーバのファイルが要求と異なる"},
+	reason.Of(wire.ReasonOriginOther): {"the server failed", "サーバのエラー"},
+	reason.Of(wire.ReasonDisk):        {"the disk cannot be written", "ディスクに書き込めない"},
 
 	reason.Of(wire.ReasonRootOfFile):  {"this device is the root of the file", "この機器がファイルのルート"},
 	reason.Of(wire.ReasonPeersFailed): {"the peers failed", "ピアからの取得に失敗"},
@@ -84,8 +85,9 @@ var reasons = map[reason.Code][2]string{
 	reason.FileHook:        {"the hook for file sets failed", "ファイルセットのフックの失敗"},
 	reason.BadProvisioning: {"the provisioning file is bad", "プロビジョニングファイルの誤り"},
 
-	reason.ProxyByURL:     {"shared: the URL names the digest", "共有: URL にダイジェストがある"},
-	reason.ProxyByIndex:   {"shared: an index that passed through has the digest", "共有: 通過した索引にダイジェストがある"},
+	reason.ProxyByURL: {"shared: the URL names the digest", "共有: URL にダイジェストがある"},
+	reason.ProxyByIndex: {"shared: an index that passed through has the digest",
+		"共有: 通過した索引にダイジェストがある"},
 	reason.ProxyByHeader:  {"shared: the server's answer has the digest", "共有: サーバの応答にダイジェストがある"},
 	reason.ProxyBySidecar: {"shared: a file beside it has the digest", "共有: 付属ファイルにダイジェストがある"},
 	reason.ProxyByLoad: {"shared: the signed manifest of a load has the digest",
@@ -177,7 +179,8 @@ var failed = map[reason.Code][2]string{
 		"%s を取得できません。サーバの応答を確認してください"},
 	reason.Of(wire.ReasonOriginWrong): {
 		"%s is not the file that was asked for (wrong digest or size): check the digest, or the file on the server",
-		"%s は要求されたファイルではありません (ダイジェストまたはサイズの不一致)。ダイジェストとサーバのファイルを確認してください"},
+		"%s は要求されたファイルではありません (ダイジェストまたはサイズの不一致)。" +
+			"ダイジェストとサーバのファイルを確認してください"},
 }
 
 // Failed says of a file that is not coming, in English or Japanese, what happened

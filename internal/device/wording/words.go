@@ -115,8 +115,10 @@ var words = map[string][2]string{
 	"go on":             {"Refresh by itself", "自動更新を再開"},
 	"more":              {"more", "件省略"},
 
-	"screen " + report.StateRolledBack: {"Rolled back: the load from before runs", "ロールバック済み (以前のロードで動作中)"},
-	"screen rolled back from":          {"Rolled back from %s: the load from before runs", "%s からロールバック済み (以前のロードで動作中)"},
+	"screen " + report.StateRolledBack: {"Rolled back: the load from before runs",
+		"ロールバック済み (以前のロードで動作中)"},
+	"screen rolled back from": {"Rolled back from %s: the load from before runs",
+		"%s からロールバック済み (以前のロードで動作中)"},
 
 	// The states of a slot, as package slot has them.
 	"slot empty":     {"empty", "空"},
