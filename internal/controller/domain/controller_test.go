@@ -450,28 +450,6 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// FuzzDeviceName: a name is refused, or is one that cannot leave its place and
-// stays as it is.
-func FuzzDeviceName(f *testing.F) {
-	for _, s := range []string{"SEP001122334455", "00:11:22:aa:bb:cc", "0011.22aa.bbcc", "sep00-11-22-33-44-55 ",
-		"SEPSEP001122334455", "../x", ""} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		name, err := domain.DeviceName(s)
-		if err != nil {
-			if !errors.Is(err, domain.ErrInvalid) || name != "" {
-				t.Fatalf("%q: %q, %v", s, name, err)
-			}
-			return
-		}
-		if again, err := domain.DeviceName(name); err != nil || again != name || len(name) != 15 ||
-			strings.Trim(name, "SEP0123456789ABCDF") != "" {
-			t.Fatalf("%q is %q, and that %q, %v", s, name, again, err)
-		}
-	})
-}
-
 // TestNothingChanged: a write that changes nothing is no new version, so that
 // the same table written again is in nobody's way.
 func TestNothingChanged(t *testing.T) {

@@ -59,48 +59,6 @@ func TestDeletedDeviceKeepsItsIdentity(t *testing.T) {
 	r.ok(enrol(strings.Repeat("n", 40)))
 }
 
-// TestUserGrantsNoMore: a token makes no user, and opens none, who may more than
-// itself.
-func TestUserGrantsNoMore(t *testing.T) {
-	r := newRig(t)
-	r.user("ann", domain.RoleAdmin)
-	r.user("bob", domain.RoleAdmin)
-	r.user("val", domain.RoleViewer)
-	as := func(scopes ...domain.Scope) domain.Actor {
-		t.Helper()
-		tok, err := r.CreateToken(r.ctx, r.admin, "ann",
-			domain.TokenRequest{Name: "n", Role: domain.RoleAdmin, Scopes: scopes})
-		r.ok(err)
-		a, err := r.ActorByToken(r.ctx, tok.Secret, "10.0.0.1")
-		r.ok(err)
-		return a
-	}
-	access, reader, all := as(domain.ScopeAccess), as(domain.ScopeAccess, domain.ScopeRead), as(domain.Scopes()...)
-	create := func(a domain.Actor, name string, role domain.Role) error {
-		return drop(r.CreateUser(r.ctx, a, name, domain.UserChange{Role: &role, Password: ptr(password)}))
-	}
-	change := func(a domain.Actor, name string, c domain.UserChange) error {
-		return drop(r.UpdateUser(r.ctx, a, name, c, 0))
-	}
-	for _, role := range []domain.Role{domain.RoleViewer, domain.RoleOperator, domain.RoleAdmin} {
-		r.is(create(access, "eve", role), domain.ErrForbidden)
-	}
-	r.is(create(reader, "eve", domain.RoleOperator), domain.ErrForbidden)
-	r.ok(create(reader, "vic", domain.RoleViewer))
-	r.ok(create(all, "adam", domain.RoleAdmin))
-	for _, c := range []domain.UserChange{{Password: ptr("another pass phrase")}, {Role: ptr(domain.RoleAdmin),
-		Password: ptr("another pass phrase")}} {
-		r.is(change(access, "bob", c), domain.ErrForbidden)
-		r.is(change(reader, "ann", c), domain.ErrForbidden)
-	}
-	r.is(change(reader, "val", domain.UserChange{Role: ptr(domain.RoleAdmin)}), domain.ErrForbidden)
-	r.ok(change(access, "bob", domain.UserChange{Disabled: ptr(true)}))
-	r.is(change(reader, "bob", domain.UserChange{Disabled: ptr(false)}), domain.ErrForbidden)
-	r.ok(change(access, "bob", domain.UserChange{Role: ptr(domain.RoleViewer), FullName: ptr("Bob")}))
-	r.ok(change(reader, "bob", domain.UserChange{Disabled: ptr(false)})) // a viewer by now
-	r.ok(change(all, "bob", domain.UserChange{Role: ptr(domain.RoleAdmin), Password: ptr("another pass phrase")}))
-}
-
 // TestSecretsAreTold: a secret for another purpose is told as what it is, to its
 // holder and to nobody else.
 func TestSecretsAreTold(t *testing.T) {
@@ -344,6 +302,28 @@ func TestReadingNeedsNoWriting(t *testing.T) {
 		}
 		r.is(r.Report(r.ctx, device, report.Device{Schema: 1, State: "idle"}), u.err)
 	}
+}
+
+// FuzzDeviceName: a name is refused, or is one that cannot leave its place and
+// stays as it is.
+func FuzzDeviceName(f *testing.F) {
+	for _, s := range []string{"SEP001122334455", "00:11:22:aa:bb:cc", "0011.22aa.bbcc", "sep00-11-22-33-44-55 ",
+		"SEPSEP001122334455", "../x", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		name, err := domain.DeviceName(s)
+		if err != nil {
+			if !errors.Is(err, domain.ErrInvalid) || name != "" {
+				t.Fatalf("%q: %q, %v", s, name, err)
+			}
+			return
+		}
+		if again, err := domain.DeviceName(name); err != nil || again != name || len(name) != 15 ||
+			strings.Trim(name, "SEP0123456789ABCDF") != "" {
+			t.Fatalf("%q is %q, and that %q, %v", s, name, again, err)
+		}
+	})
 }
 
 // FuzzReport: whatever a device says of itself is invalid, or is kept within the

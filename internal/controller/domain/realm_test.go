@@ -397,3 +397,45 @@ func TestNamesOfNothing(t *testing.T) {
 	_, err = r.UpdateDevice(r.ctx, r.admin, phone1, domain.DeviceChange{Model: ptr("")}, 0)
 	r.is(err, domain.ErrInvalid)
 }
+
+// TestUserGrantsNoMore: a token makes no user, and opens none, who may more than
+// itself.
+func TestUserGrantsNoMore(t *testing.T) {
+	r := newRig(t)
+	r.user("ann", domain.RoleAdmin)
+	r.user("bob", domain.RoleAdmin)
+	r.user("val", domain.RoleViewer)
+	as := func(scopes ...domain.Scope) domain.Actor {
+		t.Helper()
+		tok, err := r.CreateToken(r.ctx, r.admin, "ann",
+			domain.TokenRequest{Name: "n", Role: domain.RoleAdmin, Scopes: scopes})
+		r.ok(err)
+		a, err := r.ActorByToken(r.ctx, tok.Secret, "10.0.0.1")
+		r.ok(err)
+		return a
+	}
+	access, reader, all := as(domain.ScopeAccess), as(domain.ScopeAccess, domain.ScopeRead), as(domain.Scopes()...)
+	create := func(a domain.Actor, name string, role domain.Role) error {
+		return drop(r.CreateUser(r.ctx, a, name, domain.UserChange{Role: &role, Password: ptr(password)}))
+	}
+	change := func(a domain.Actor, name string, c domain.UserChange) error {
+		return drop(r.UpdateUser(r.ctx, a, name, c, 0))
+	}
+	for _, role := range []domain.Role{domain.RoleViewer, domain.RoleOperator, domain.RoleAdmin} {
+		r.is(create(access, "eve", role), domain.ErrForbidden)
+	}
+	r.is(create(reader, "eve", domain.RoleOperator), domain.ErrForbidden)
+	r.ok(create(reader, "vic", domain.RoleViewer))
+	r.ok(create(all, "adam", domain.RoleAdmin))
+	for _, c := range []domain.UserChange{{Password: ptr("another pass phrase")}, {Role: ptr(domain.RoleAdmin),
+		Password: ptr("another pass phrase")}} {
+		r.is(change(access, "bob", c), domain.ErrForbidden)
+		r.is(change(reader, "ann", c), domain.ErrForbidden)
+	}
+	r.is(change(reader, "val", domain.UserChange{Role: ptr(domain.RoleAdmin)}), domain.ErrForbidden)
+	r.ok(change(access, "bob", domain.UserChange{Disabled: ptr(true)}))
+	r.is(change(reader, "bob", domain.UserChange{Disabled: ptr(false)}), domain.ErrForbidden)
+	r.ok(change(access, "bob", domain.UserChange{Role: ptr(domain.RoleViewer), FullName: ptr("Bob")}))
+	r.ok(change(reader, "bob", domain.UserChange{Disabled: ptr(false)})) // a viewer by now
+	r.ok(change(all, "bob", domain.UserChange{Role: ptr(domain.RoleAdmin), Password: ptr("another pass phrase")}))
+}
