@@ -33,5 +33,7 @@ if has || built actionlint env GOBIN="$programs" go install "github.com/rhysd/ac
 fi
 if built golangci-lint go -C tools build -o "$programs/golangci-lint" \
 	github.com/golangci/golangci-lint/v2/cmd/golangci-lint; then
-	"$programs/golangci-lint" run ./...
+	"$programs/golangci-lint" run ./... # with govet, which finds what go vet does
+else
+	go vet ./...
 fi
