@@ -3,6 +3,8 @@ package slide
 import (
 	"testing"
 	"time"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 const mbit = 1e6 / 8 / 1474 // blocks of 1428 bytes with their headers, per second
@@ -47,6 +49,7 @@ func TestFillsALongLine(t *testing.T) {
 
 // Two flows share a line: the second to come gets at least a fourth of it.
 func TestFairToAnother(t *testing.T) {
+	tiers.Long(t, "it plays four long downloads")
 	for seed, queue := range []int{60, 60, 340, 340} {
 		l := line{rate: 20 * mbit, queue: queue, delay: 25 * time.Millisecond, loss: 0.01 * float64(seed%2)}
 		a := &flow{blocks: 1 << 30, slide: 2048, rtt: 50 * time.Millisecond}
