@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,10 +16,13 @@ import (
 	"github.com/peerload/peerload/internal/controller/rollouts"
 	"github.com/peerload/peerload/internal/controller/services"
 	"github.com/peerload/peerload/internal/controller/store/postgres"
+	"github.com/peerload/peerload/internal/controller/webhook"
+	"github.com/peerload/peerload/internal/controller/webhooks"
 	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/freshdb"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
+	"github.com/peerload/peerload/report"
 )
 
 // TestConfig: what is missing, or is for New to set, is refused, each by itself.
@@ -146,6 +150,40 @@ func TestNameAgain(t *testing.T) {
 	done, err := s.Jobs.Job(ctx, admin, job.ID)
 	if err != nil || done.State != domain.JobRefused || !strings.Contains(done.Problem, "user ken is gone") {
 		t.Errorf("the job of the first ken is %s: %s, %v", done.State, done.Problem, err)
+	}
+}
+
+// TestWebhooksHear: webhooks are told of a device that fails, and of a rollout.
+func TestWebhooksHear(t *testing.T) {
+	const phone = "SEP0000000000A1"
+	ctx, admin, model, fw := t.Context(), domain.Local("root"), "7961", "fw"
+	store, err := freshdb.Open(ctx, filepath.Join(t.TempDir(), "controller.db"))
+	ok(t, err)
+	t.Cleanup(func() { store.Close() })
+	s, err := services.New(ctx, services.Config{Keys: t.TempDir(), Domain: domain.Config{Store: store}})
+	ok(t, err)
+	_, err = s.Controller.CreateDevice(ctx, admin, phone, domain.DeviceChange{Model: &model})
+	ok(t, err)
+	_, err = s.Controller.RegisterLoad(ctx, admin, domain.UnsignedLoad{Name: fw, Models: []string{model}})
+	ok(t, err)
+	_, err = s.Webhooks.Add(ctx, admin, webhooks.NewWebhook{Name: "chat", URL: "https://chat.invalid/"})
+	ok(t, err)
+	ok(t, s.Controller.Report(ctx, domain.Actor{Kind: domain.ActorDevice, Name: phone, Role: domain.RoleDevice,
+		From: "10.0.0.7"}, report.Device{Schema: report.Schema, State: report.StateFailed, Wanted: fw, Reason: "installer",
+		Failures: []report.Failure{{Load: fw, Reason: "installer", Phase: "install"}}}))
+	_, err = s.Rollouts.Create(ctx, admin, "up", rollouts.Change{Load: &fw, Target: &domain.RolloutTarget{All: true}})
+	ok(t, err)
+	_, err = s.Rollouts.Order(ctx, admin, "up", rollouts.ToStart, rollouts.Instruction{}, 0, false)
+	ok(t, err)
+	told, err := s.Webhooks.Messages(ctx, admin, "chat", webhook.Pending, domain.Page{})
+	ok(t, err)
+	var events []string
+	for _, m := range told.Items {
+		events = append(events, m.Event)
+	}
+	slices.Sort(events)
+	if want := []string{webhook.DeviceFailed, webhook.RolloutChanged}; !slices.Equal(events, want) {
+		t.Errorf("told of %v, want %v", events, want)
 	}
 }
 
