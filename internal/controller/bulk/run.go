@@ -106,7 +106,7 @@ func (s *Service) goOn(ctx context.Context, j domain.Job) (more bool, err error)
 	<-read
 	switch {
 	case err == nil && written != nil:
-		s.written.keep(*written)
+		s.written.keep(written.Key(), *written)
 	case errors.Is(err, errWrong):
 		return s.change(ctx, j.ID, domain.JobRunning, func(ctx context.Context, tx domain.Tx, now *domain.Job) error {
 			if now.Next != j.Next {
@@ -119,11 +119,16 @@ func (s *Service) goOn(ctx context.Context, j domain.Job) (more bool, err error)
 }
 
 // readAround reads back what was written before the next step of a job, and says what is
-// wrong. Then it reads the step after the next one.
+// wrong. Then it reads and judges the step after the next one.
 func (s *Service) readAround(ctx context.Context, j domain.Job) (wrong map[int]string, err error) {
 	err = s.view(ctx, func(tx domain.Tx) error {
 		if j.Verified < j.Next {
-			step, err := s.written.take(ctx, tx, j.ID, j.Next-1)
+			var err error
+			key := domain.JobStepKey(j.ID, j.Next-1)
+			step, ok := s.written.take(key)
+			if !ok {
+				step, err = tx.JobSteps().Get(ctx, key)
+			}
 			if err == nil {
 				wrong, err = readBack(ctx, tx, step)
 			}
@@ -134,9 +139,13 @@ func (s *Service) readAround(ctx context.Context, j domain.Job) (wrong map[int]s
 		if j.Next+1 >= j.Steps {
 			return nil
 		}
-		step, err := s.coming.take(ctx, tx, j.ID, j.Next+1)
+		step, err := tx.JobSteps().Get(ctx, domain.JobStepKey(j.ID, j.Next+1))
+		if err != nil {
+			return err
+		}
+		coming, err := s.ahead(ctx, tx, j, step)
 		if err == nil {
-			s.coming.keep(step)
+			s.coming.keep(step.Key(), coming)
 		}
 		return err
 	})
@@ -253,11 +262,7 @@ func (s *Service) write(ctx context.Context, tx domain.Tx, j *domain.Job) (*doma
 		}
 		return nil, err
 	}
-	step, err := s.coming.take(ctx, tx, j.ID, j.Next)
-	if err != nil {
-		return nil, err
-	}
-	judged, of, err := verdicts(ctx, batch, step.Rows, j.JobOptions)
+	step, err := s.next(ctx, tx, batch, j)
 	if err != nil {
 		return nil, err
 	}
@@ -267,17 +272,17 @@ func (s *Service) write(ctx context.Context, tx domain.Tx, j *domain.Job) (*doma
 			return nil, nil
 		}
 	}
-	if err := batch.Write(ctx, j.ID, judged); err != nil {
+	if err := batch.Write(ctx, j.ID, step.all); err != nil {
 		return nil, err
 	}
-	for n, i := range of {
-		step.Rows[i].Version = judged[n].Device.Version
+	for n, i := range step.of {
+		step.Rows[i].Version = step.all[n].Device.Version
 	}
 	for _, r := range step.Rows {
 		j.Counts.Add("", r.Outcome)
 	}
 	j.Next++
-	return &step, tx.JobSteps().Put(ctx, &step)
+	return &step.JobStep, tx.JobSteps().Put(ctx, &step.JobStep)
 }
 
 // giveUp ends a job that cannot go on: what it has written is taken back, or stays

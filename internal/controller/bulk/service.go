@@ -50,7 +50,8 @@ type Service struct {
 	wake chan struct{}
 	// written are steps that were written and are read back next, coming those that are
 	// written after the next one.
-	written, coming nearSteps
+	written near[domain.JobStep]
+	coming  near[judgedStep]
 }
 
 // New returns a service.

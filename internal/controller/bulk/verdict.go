@@ -26,21 +26,37 @@ type judge func(ctx context.Context, name string, before *domain.Device, change 
 // judged is verdicts by a judge.
 func judged(ctx context.Context, batch *domain.Batch, by judge, rows []domain.JobRow, o domain.JobOptions) (
 	all []domain.Judged, of []int, err error) {
-	names := make([]string, 0, len(rows))
+	known, _, err := knownOf(ctx, batch, rows)
+	if err != nil {
+		return nil, nil, err
+	}
+	return judgedOf(ctx, batch, by, known, rows, o)
+}
+
+// knownOf are the devices of rows that are not refused yet, those that are there, and the
+// names of all.
+func knownOf(ctx context.Context, batch *domain.Batch, rows []domain.JobRow) (known map[string]domain.Device,
+	names []string, err error) {
+	names = make([]string, 0, len(rows))
+	for _, r := range rows {
+		if r.Outcome != domain.RowRefused {
+			names = append(names, r.Device)
+		}
+	}
+	known, err = batch.Tx().Devices().GetAll(ctx, names)
+	return known, names, err
+}
+
+// judgedOf is judged, where these are the devices.
+func judgedOf(ctx context.Context, batch *domain.Batch, by judge, known map[string]domain.Device, rows []domain.JobRow,
+	o domain.JobOptions) (all []domain.Judged, of []int, err error) {
 	var sites []string
 	for _, r := range rows {
-		if r.Outcome == domain.RowRefused {
-			continue
-		}
-		if names = append(names, r.Device); r.Change.Site != nil {
+		if r.Outcome != domain.RowRefused && r.Change.Site != nil {
 			sites = append(sites, *r.Change.Site)
 		}
 	}
-	known, err := batch.Tx().Devices().GetAll(ctx, names)
-	if err == nil {
-		err = batch.ReadSites(ctx, sites)
-	}
-	if err != nil {
+	if err := batch.ReadSites(ctx, sites); err != nil {
 		return nil, nil, err
 	}
 	for i := range rows {

@@ -497,6 +497,17 @@ type settled struct {
 // settledTables are those that a snapshot reads.
 var settledTables = []string{"enterprises", "file_sets", "loads", "models", "profiles", "releases"}
 
+// Basis is a number that stands for all that Judge goes by, but for the device itself,
+// and for what was heard of devices where a load is assigned. ok is false if nobody counts
+// it, or if who asks has some sites only.
+func (k *Batch) Basis(ctx context.Context) (n int64, ok bool, err error) {
+	counts, ok := k.tx.(Revised)
+	if !ok || k.by.Realm.Limited() {
+		return 0, false, nil
+	}
+	return counts.Revision(ctx, append([]string{"sites"}, settledTables...)...)
+}
+
 // settledSnapshot is snapshot, but begins with all that was read since one of its tables
 // has changed: to read it again for each device would take longer than all else. keep keeps
 // what was read. It is not for transactions that write, which may come to nothing.
