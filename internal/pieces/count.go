@@ -151,13 +151,17 @@ func (c *count) show(now time.Duration) {
 	if c.bound() < 2 && now-c.first < 4*soon {
 		return // perhaps it is only slow to begin
 	}
-	c.shown = true
-	// As many as fill a long line by what TCP sends at first.
-	c.n = min(max(Start, int(c.line*c.rtt.Seconds()/initialWindow)), c.bound())
-	if c.quick = c.soonFull(); c.quick || c.limit > 0 {
-		c.n = 1
-	}
+	c.shown, c.n = true, c.initial()
 	c.begin(now)
+}
+
+// initial is the count to begin with.
+func (c *count) initial() int {
+	if c.quick = c.soonFull(); c.quick || c.limit > 0 {
+		return 1
+	}
+	// As many as fill a long line by what TCP sends at first.
+	return min(max(Start, int(c.line*c.rtt.Seconds()/initialWindow)), c.bound())
 }
 
 // soonFull reports whether one connection soon fills the line, by slow start

@@ -81,6 +81,7 @@ type Fetch struct {
 	// rescue says that a connection is stalled: if it is the only one, another is to
 	// show whether it is the line.
 	rescue bool
+	early  bool // there are early asks, and the line is not known yet
 }
 
 // piece is an ask that is under way.
@@ -97,8 +98,14 @@ type piece struct {
 
 // New returns a Fetch over which nothing has come. The configuration must be valid.
 func New(cfg Config) *Fetch {
-	cfg.Connections = max(1, min(cfg.Connections, Most, max(2, mostBytes/cfg.Chunk)))
+	cfg = cfg.bounded()
 	return &Fetch{cfg: cfg, count: newCount(cfg), spare: cfg.Chunks / twiceOf}
+}
+
+// bounded has as many connections as there may be.
+func (c Config) bounded() Config {
+	c.Connections = max(1, min(c.Connections, Most, max(2, mostBytes/c.Chunk)))
+	return c
 }
 
 // Run returns how many of the chunks of a file are lacking from one on, up to the first
@@ -121,6 +128,11 @@ func (f *Fetch) Target() int {
 
 // Active returns how many asks are under way.
 func (f *Fetch) Active() int { return len(f.live) }
+
+// Wants reports whether Next has something to do now that bytes have come.
+func (f *Fetch) Wants() bool {
+	return len(f.live) < f.Target() || f.early && f.count.shown
+}
 
 // Narrow reports whether the server turned out to want no second connection.
 func (f *Fetch) Narrow() bool { return f.count.only || f.cfg.Connections > 1 && f.count.most == 1 }
@@ -241,6 +253,7 @@ func (f *Fetch) patience() time.Duration { return max(stallTrips*f.count.rtt, st
 // need, and the asks to be ended, which are forgotten.
 func (f *Fetch) Next(now time.Duration, missing []int) (asks []Ask, stop []int) {
 	f.count.settle(now)
+	f.curb()
 	if f.Target() > 1 {
 		f.release(now)
 	}
@@ -302,11 +315,14 @@ func (f *Fetch) size(left int) int {
 	took = max(trips*f.count.rtt, took)
 	if f.rate > 0 {
 		n = int(f.rate * took.Seconds() / float64(f.cfg.Chunk))
+		if t > 1 {
+			n += f.last % 2 // or all wait for their next answers together
+		}
 		if f.count.trying() {
 			n = min(n, FirstPiece) // what comes before it is needed is lost with this device
 		}
 	} else if t > 1 {
-		n = min(n, int(f.count.line/float64(t)*took.Seconds()/float64(f.cfg.Chunk)))
+		n = min(staggered(f.last), int(f.count.line/float64(t)*took.Seconds()/float64(f.cfg.Chunk)))
 	}
 	if t > 1 {
 		// Less than comes in a round trip leaves the line idle.

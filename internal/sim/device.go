@@ -62,6 +62,7 @@ type Device struct {
 	ends     []*end
 	turn     int
 	upBusy   bool
+	narrow   bool // it knows that the server sends no pieces
 	downFree time.Duration
 	diskFree time.Duration
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"time"
 
@@ -358,4 +359,17 @@ func chunkPacket(index, size int, provisional bool, v token) packet {
 	b := wire.ChunkFrameHeader(index, 8, provisional)
 	b = binary.BigEndian.AppendUint64(b, uint64(v))
 	return packet{b: b, size: size + 5 + wire.ChunkHeader, chunk: true}
+}
+
+// window bounds that of a connection: the socket's buffers, and on a line that loses
+// packets what CUBIC keeps on the average, by its response function or, where that is
+// more, by Reno's (RFC 9438 sections 5.1 and 4.3).
+func (v *Server) window() int {
+	p, rtt := v.sub.cfg.WANLoss, v.sub.cfg.RTT.Seconds()
+	if p <= 0 {
+		return maxWindow
+	}
+	cubic := 1.054 * math.Pow(rtt, 0.75) / math.Pow(p, 0.75)
+	reno := math.Sqrt(1.5 / p)
+	return min(maxWindow, max(segment, int(max(cubic, reno)*segment)))
 }

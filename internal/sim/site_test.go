@@ -340,7 +340,7 @@ func TestPieces(t *testing.T) {
 		less float64 // than this part of the time over one connection
 		most float64 // times the bound
 	}{
-		{"200 ms", Site{WAN: 20e6, RTT: 200 * time.Millisecond, Sizes: []int64{20e6}}, 1, 1.2},
+		{"200 ms", Site{WAN: 20e6, RTT: 200 * time.Millisecond, Sizes: []int64{20e6}}, 1, 1.145},
 		{"200 ms, 0.1 %", Site{WAN: 20e6, RTT: 200 * time.Millisecond, WANLoss: 0.001, Sizes: []int64{20e6}}, 0.3, 1.3},
 		{"200 ms, 1 %", Site{WAN: 20e6, RTT: 200 * time.Millisecond, WANLoss: 0.01, Sizes: []int64{20e6}}, 0.1, 2.2},
 		{"600 ms, 0.5 %", Site{WAN: 10e6, RTT: 600 * time.Millisecond, WANLoss: 0.005, Sizes: []int64{20e6}}, 0.2, 2.5},
@@ -361,6 +361,47 @@ func TestPieces(t *testing.T) {
 		if len(many.Violations) > 0 || many.Complete != 16 || many.Last.Seconds() > c.less*one.Last.Seconds() ||
 			many.Last.Seconds() > c.most*many.Bound.Seconds() || float64(many.WANBytes) > 1.01*float64(one.WANBytes) {
 			t.Errorf("%s: %+v, over one connection %v", c.name, many, one.Last)
+		}
+	}
+}
+
+// TestNoPieces: a far server without ranges sends in vain what was asked for before its
+// first answer, once, and nothing where the line is near or thin.
+func TestNoPieces(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		wan  float64
+		rtt  time.Duration
+		size int64
+		vain int64 // at most
+	}{
+		{"far", 20e6, 200 * time.Millisecond, 20e6, 12 * initialWindow},
+		{"thin and far", 2e6, 250 * time.Millisecond, 4e6, 3 * initialWindow},
+		{"near", 20e6, 40 * time.Millisecond, 20e6, 0},
+		{"12 kbit/s", 12e3, 300 * time.Millisecond, 640e3, 0},
+	} {
+		play := func(connections int) (sent int64, last time.Duration) {
+			s := New(Config{Seed: 1, Overhead: overhead})
+			sub := s.Subnet(SubnetConfig{LAN: 100e6, WAN: c.wan, RTT: c.rtt, SlowStart: true, Connections: connections})
+			sub.Server.NoRange = true
+			sub.Fill(4, NewFile("fw", c.size))
+			for _, d := range sub.devices {
+				s.At(0, d.Start)
+			}
+			s.RunToEnd(time.Hour)
+			for _, d := range sub.devices {
+				if !d.order[0].complete {
+					t.Errorf("%s: %s is not complete", c.name, d)
+				}
+				last = max(last, d.order[0].Done)
+			}
+			return sub.Server.Bytes, last
+		}
+		one, before := play(1)
+		many, last := play(16)
+		t.Logf("%s: %d bytes after %v over one connection, %d after %v", c.name, one, before, many, last)
+		if many-one > c.vain || c.vain > 0 && many == one || last > before+before/50 {
+			t.Errorf("%s: %d bytes in vain, %v and not %v", c.name, many-one, last, before)
 		}
 	}
 }

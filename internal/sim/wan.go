@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"math"
 	"slices"
 	"time"
 
@@ -40,6 +39,7 @@ type Server struct {
 	turn      int
 	downloads []*Download
 	streams   []*stream // of them, over which bytes come
+	vain      int       // bytes that it sends and that nobody wants
 }
 
 func (v *Server) init(sub *Subnet) { v.sub, v.epoch, v.right = sub, 1, 1 }
@@ -74,8 +74,13 @@ type Download struct {
 	// of its connections that have no ask.
 	fetch *pieces.Fetch
 	idle  []int
-	epoch uint64        // of the server's content, when it began
-	look  time.Duration // when fetch is asked next
+	// waiting are connections that were made ahead, and made is when they were; early are
+	// asked for over them before the first answer.
+	waiting int
+	made    time.Duration
+	early   []*stream
+	epoch   uint64        // of the server's content, when it began
+	look    time.Duration // when fetch is asked next
 }
 
 // stream is what comes over one connection.
@@ -106,6 +111,8 @@ const (
 	initialWindow = 14600
 	// maxWindow bounds the window of a WAN's connection: usual socket buffers.
 	maxWindow = 4 << 20
+	// far is the round trip from which connections are made ahead, as in package origin.
+	far = 50 * time.Millisecond
 )
 
 // openOrigin asks the server for the body from a chunk on.
@@ -134,6 +141,7 @@ func (t *Task) openOrigin(from int) {
 	t.checkBudget(dl)
 	ready := s.now + t.dev.sub.cfg.RTT
 	if t.prepared {
+		dl.connects(t.ready - t.dev.sub.cfg.RTT)
 		ready = max(s.now, t.ready)
 	}
 	t.prepared = false
@@ -150,18 +158,82 @@ func (t *Task) openOrigin(from int) {
 	}
 }
 
-// inPieces reports whether a driver asks for pieces: there are enough chunks, or some of
-// them are held, and the server sends pieces of a size that it tells the truth of; and
-// how many chunks are lacking at once.
+// inPieces reports whether a driver asks for pieces, and gets them: the server sends
+// pieces of a size that it tells the truth of; and how many chunks are lacking at once.
 func (dl *Download) inPieces() (run int, ok bool) {
+	v := &dl.Task.dev.sub.Server
+	if v.NoRange || v.NoLength || v.Told != 0 {
+		return 0, false
+	}
+	return dl.asksPieces()
+}
+
+// asksPieces reports whether a driver asks for pieces: there are enough chunks, or some
+// of them are held; and how many are lacking at once.
+func (dl *Download) asksPieces() (run int, ok bool) {
 	t := dl.Task
-	v := &t.dev.sub.Server
-	if t.m == nil || t.dev.sub.cfg.Connections < 2 || t.oneStream || v.NoRange || v.NoLength || v.Told != 0 {
+	if t.m == nil || t.dev.sub.cfg.Connections < 2 || t.oneStream {
 		return 0, false
 	}
 	run = pieces.Run(dl.from, t.file.Chunks(), t.store.holds)
 	end := dl.from + run
 	return run, end < t.file.Chunks() || run >= 2*pieces.FirstPiece
+}
+
+// connects makes connections for the pieces behind the first to a server that is far, beside
+// one whose handshake began before, and asks over them what they show the line to need.
+func (dl *Download) connects(began time.Duration) {
+	t := dl.Task
+	s, v, cfg := t.dev.sub.s, &t.dev.sub.Server, &t.dev.sub.cfg
+	run, ok := dl.asksPieces()
+	if !ok || t.dev.narrow || cfg.RTT < far || v.Down || v.Dark || t.file.Requests > 1 {
+		return
+	}
+	dl.waiting = cfg.Connections - 1
+	first := max(s.now, began+far) + cfg.RTT + span(pieces.HandshakeBytes, cfg.WAN)
+	dl.made = first + time.Duration(dl.waiting-1)*span(pieces.HandshakeBytes, cfg.WAN)
+	h := pieces.Handshakes{Trip: cfg.RTT, Made: dl.waiting, Spread: dl.made - first}
+	s.At(dl.made, func() {
+		t.dev.wakes(timer, func() {
+			if dl.live && dl.Answered < 0 {
+				dl.asksEarly(dl.from+min(run, pieces.FirstPiece), h)
+			}
+		})
+	})
+}
+
+// asksEarly asks for pieces behind the first before the answer to that.
+func (dl *Download) asksEarly(behind int, h pieces.Handshakes) {
+	t := dl.Task
+	s, v, cfg := t.dev.sub.s, &t.dev.sub.Server, &t.dev.sub.cfg
+	geo := t.store.geo // as far as the device knows
+	asks := pieces.Early(pieces.Config{Connections: cfg.Connections, Chunk: geo.ChunkSize(), Chunks: geo.Chunks()}, h,
+		behind, t.store.holds)
+	dl.waiting -= len(asks)
+	_, pieces := dl.inPieces()
+	for _, a := range asks {
+		if !pieces { // each answer is the file from its start on
+			t.dev.narrow = true
+			s.After(cfg.RTT, func() { v.vain += initialWindow; v.kick() })
+			continue
+		}
+		if a.First >= t.file.Chunks() {
+			continue // there is no such piece, and the server says so
+		}
+		st := &stream{Download: dl, index: a.First, end: min(a.End, t.file.Chunks()), cwnd: initialWindow}
+		dl.early, v.streams = append(dl.early, st), append(v.streams, st)
+		s.After(cfg.RTT, func() { st.begins() })
+	}
+}
+
+// begins is the head of the answer to a piece.
+func (st *stream) begins() {
+	dl := st.Download
+	if dl.live && !st.over && dl.fetch != nil {
+		st.body = true
+		dl.fetch.Bytes(dl.Task.dev.sub.s.now, st.id, 0)
+		dl.Task.dev.sub.Server.kick()
+	}
 }
 
 // answered is the head of the answer: a body follows.
@@ -194,6 +266,9 @@ func (st *stream) answered() {
 		dl.fetch = pieces.New(pieces.Config{Connections: t.dev.sub.cfg.Connections, Chunk: t.file.geo.ChunkSize(),
 			Chunks: t.file.Chunks()})
 		st.id = dl.fetch.Begin(s.now, st.index, st.end, s.now-dl.At).ID
+		for _, early := range dl.early {
+			early.id = dl.fetch.Early(s.now, early.index, early.end, s.now-dl.made).ID
+		}
 	}
 	v.kick()
 }
@@ -222,21 +297,10 @@ func (dl *Download) next() {
 		}
 	}
 	for _, a := range asks {
-		// A new connection takes a round trip more, and has the window of one.
-		wait, cwnd := 2*t.dev.sub.cfg.RTT, initialWindow
-		if n := len(dl.idle); n > 0 {
-			wait, cwnd = t.dev.sub.cfg.RTT, dl.idle[n-1]
-			dl.idle = dl.idle[:n-1]
-		}
+		wait, cwnd := dl.connection()
 		st := &stream{Download: dl, id: a.ID, index: a.First, end: a.End, cwnd: cwnd}
 		v.streams = append(v.streams, st)
-		s.After(wait, func() {
-			if dl.live && !st.over {
-				st.body = true
-				dl.fetch.Bytes(s.now, st.id, 0)
-				v.kick()
-			}
-		})
+		s.After(wait, func() { st.begins() })
 	}
 	if at, ok := dl.fetch.Deadline(s.now); ok && (dl.look <= s.now || at < dl.look) {
 		dl.look = at
@@ -246,6 +310,22 @@ func (dl *Download) next() {
 			}
 		})
 	}
+}
+
+// connection takes one for an ask, and returns how long the answer takes over it and its
+// window. One that was used is taken first; a new one takes a round trip more.
+func (dl *Download) connection() (wait time.Duration, cwnd int) {
+	sub := dl.Task.dev.sub
+	if n := len(dl.idle); n > 0 {
+		cwnd = dl.idle[n-1]
+		dl.idle = dl.idle[:n-1]
+		return sub.cfg.RTT, cwnd
+	}
+	if dl.waiting > 0 {
+		dl.waiting--
+		return max(0, dl.made-sub.s.now) + sub.cfg.RTT, initialWindow
+	}
+	return 2 * sub.cfg.RTT, initialWindow
 }
 
 // ends ends a stream whose ask has all, and asks for more.
@@ -337,6 +417,16 @@ func (v *Server) kick() {
 		return
 	}
 	s := v.sub.s
+	if n := min(v.vain, v.quantum()); n > 0 {
+		v.vain -= n
+		v.busy = true
+		s.After(span(int(float64(n)*(1+s.cfg.Overhead)), v.sub.cfg.WAN), func() {
+			v.busy = false
+			v.Bytes += int64(n)
+			v.kick()
+		})
+		return
+	}
 	for i := range v.streams {
 		k := (v.turn + 1 + i) % len(v.streams)
 		st := v.streams[k]
@@ -368,19 +458,6 @@ func (v *Server) quantum() int {
 		n = min(n, max(segment, v.window()/4))
 	}
 	return n
-}
-
-// window bounds that of a connection: the socket's buffers, and on a line that loses
-// packets what CUBIC keeps on the average, by its response function or, where that is
-// more, by Reno's (RFC 9438 sections 5.1 and 4.3).
-func (v *Server) window() int {
-	p, rtt := v.sub.cfg.WANLoss, v.sub.cfg.RTT.Seconds()
-	if p <= 0 {
-		return maxWindow
-	}
-	cubic := 1.054 * math.Pow(rtt, 0.75) / math.Pow(p, 0.75)
-	reno := math.Sqrt(1.5 / p)
-	return min(maxWindow, max(segment, int(max(cubic, reno)*segment)))
 }
 
 // send carries a piece of a body over the WAN, the device's port and its disk.
@@ -438,7 +515,7 @@ func (v *Server) arrive(st *stream, index, n, size int, last bool) {
 				dl.fetch.Bytes(s.now, st.id, n-first)
 			}
 			t.step(pdp.OriginBytes{Bytes: dl.Bytes})
-			if dl.live && dl.fetch != nil && dl.fetch.Active() < dl.fetch.Target() {
+			if dl.live && dl.fetch != nil && dl.fetch.Wants() {
 				dl.next()
 			}
 			at := s.now

@@ -79,6 +79,21 @@ func (g *Group) Join(c net.Conn) {
 	}
 }
 
+// Handshake returns how long the handshake of a connection took that has just been made,
+// 0 if the system does not tell.
+func Handshake(c net.Conn) time.Duration {
+	s, ok := c.(syscall.Conn)
+	if !ok {
+		return 0
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	is, _ := measure(raw)
+	return is.least
+}
+
 // Control prepares a connection that is not made yet, as net.Dialer wants it: what it
 // offers before Join bounds it is what a server sends at once, which is too much for a
 // thin line.

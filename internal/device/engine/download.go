@@ -68,6 +68,7 @@ type download struct {
 	piece int64
 	took  time.Duration // until the last answer came
 	name  string        // by which a server knows the pieces
+	early *spread.Early // pieces beside the first; nil before that is asked for
 }
 
 // run downloads and tells how it ended, unless it was stopped.
@@ -243,6 +244,7 @@ func (d *download) body() (int64, error) {
 
 // once is body for one answer of the server, or pieces of one content.
 func (d *download) once() (int64, error) {
+	defer func() { d.early.Close() }()
 	b, err := d.open()
 	if err != nil {
 		return 0, err
@@ -316,11 +318,14 @@ func (d *download) open() (*origin.Body, error) {
 	validator := j.validator
 	j.mu.Unlock()
 	ctx, answered := d.bounded()
+	d.early.Close() // of the answer before
+	d.early = nil
 	r := origin.Request{URL: j.origin(), Offset: off, Validator: validator, Size: j.size(), Verified: j.spec.keyed(),
 		Header: j.spec.Header}
 	if d.piece = d.firstPiece(off); d.piece > 0 {
 		d.name = fmt.Sprintf("%016x", rand.Uint64())
 		r.End, r.Download, r.Others = d.piece, d.name, j.dev.cfg.Connections-1
+		r.Made = d.asksEarly(r)
 	}
 	asked := j.dev.now()
 	b, err := j.dev.cfg.Origin.Open(ctx, r)

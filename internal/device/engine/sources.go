@@ -138,11 +138,25 @@ func (d *download) inPieces(b *origin.Body) (int64, error) {
 		Connections: j.dev.cfg.Connections, Limit: float64(j.dev.cfg.OriginRate), Geometry: d.part.Geometry(),
 		Verified: j.spec.keyed(), Source: j.origin(), Others: d.others(), Download: d.name, Took: d.took,
 		Open: d.openPiece,
-	}, b, sink{d})
+	}, b, d.early, sink{d})
 	if narrow {
 		j.dev.servers.narrowed(j.dev.now(), j.origin())
 	}
 	return d.part.Geometry().Size, err
+}
+
+// asksEarly returns what asks for pieces beside the first one before its answer is there, if
+// the connections that are made meanwhile show that the line needs them.
+func (d *download) asksEarly(first origin.Request) func(origin.Made) {
+	e := &spread.Early{}
+	d.early = e
+	part, g := d.part, d.part.Geometry()
+	cfg := pieces.Config{Connections: d.job.dev.cfg.Connections, Chunk: g.ChunkSize(), Chunks: g.Chunks(),
+		Limit: float64(d.job.dev.cfg.OriginRate)}
+	return func(m origin.Made) {
+		h := pieces.Handshakes{Trip: m.Trip, Made: m.Connections, Spread: m.Spread}
+		e.Ask(d.ctx, d.openPiece, first, g, pieces.Early(cfg, h, int(first.End/int64(cfg.Chunk)), part.Has))
+	}
 }
 
 // openPiece asks for a piece.

@@ -50,6 +50,18 @@ func wide(t *testing.T, connections int) *Device {
 	return d
 }
 
+// farAway is an Origin to whose servers connections are made that show a long line which
+// is not thin, as soon as somebody asks for a first piece.
+type farAway struct{ *origin.Mux }
+
+// Open implements Downloader.
+func (f farAway) Open(ctx context.Context, r origin.Request) (*origin.Body, error) {
+	if r.Made != nil {
+		r.Made(origin.Made{Trip: 200 * time.Millisecond, Connections: r.Others})
+	}
+	return f.Mux.Open(ctx, r)
+}
+
 // random is content in which no two parts are the same.
 func random(size int, seed uint64) []byte {
 	b, r := make([]byte, size), rand.New(rand.NewPCG(seed, 3))
@@ -179,6 +191,15 @@ func (s *pieceServer) await(n int) {
 	}
 }
 
+// asked waits until there were so many requests.
+func (s *pieceServer) asked(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for int(s.requests.Load()) < n {
+		s.more.Wait()
+	}
+}
+
 type countedWriter struct {
 	http.ResponseWriter
 	n *atomic.Int64
@@ -254,6 +275,57 @@ func TestSpread(t *testing.T) {
 				if c.alone && (s.most != 1 || twice != 0) ||
 					s.most > c.connections+1 || s.most < c.least || twice > int64(c.connections*buffered) {
 					t.Errorf("%d requests at a time, %d bytes more than %d", s.most, twice, len(content))
+				}
+			})
+		}
+	}
+}
+
+// TestSpreadEarly: to a server that is far pieces are asked for before the first answer
+// is there. Whatever it does with them, and however large the file turns out to be, the
+// bytes are right.
+func TestSpreadEarly(t *testing.T) {
+	t.Parallel()
+	const early = 12
+	first := fmt.Sprintf("bytes=0-%d", pieces.FirstPiece*load.MinChunkSize-1)
+	refuse := func(status int) answer {
+		return func(s *pieceServer, w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Range") == first {
+				s.asked(early + 1)
+			} else if s.requests.Load() <= early+1 {
+				w.WriteHeader(status)
+				return
+			}
+			s.serve(w, r)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		size   int
+		answer answer
+	}{
+		{"ranges", 4<<20 + 1234, func(s *pieceServer, w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Range") == first {
+				s.asked(early + 1) // it is the last to be answered
+			}
+			s.serve(w, r)
+		}},
+		{"a small file", 700 << 10, nil},
+		{"no more than the first piece", 10 << 10, nil},
+		{"no ranges", 8 << 20, func(s *pieceServer, w http.ResponseWriter, r *http.Request) { _, _ = w.Write(s.content) }},
+		{"503 to a second", 8 << 20, refuse(http.StatusServiceUnavailable)},
+		{"404 to a second", 8 << 20, refuse(http.StatusNotFound)},
+	} {
+		for p := byTable; p <= byNothing; p++ {
+			t.Run(fmt.Sprintf("%s, proof %d", c.name, p), func(t *testing.T) {
+				t.Parallel()
+				content := random(c.size, 1)
+				s := newPieceServer(t, content, c.answer)
+				d := wide(t, pieces.Most)
+				d.cfg.Origin = farAway{d.cfg.Origin.(*origin.Mux)}
+				got, err := fetchFrom(t, d, content, p, s.URL)
+				if err != nil || !bytes.Equal(got, content) {
+					t.Errorf("%d bytes, %v", len(got), err)
 				}
 			})
 		}

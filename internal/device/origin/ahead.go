@@ -3,11 +3,14 @@ package origin
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/peerload/peerload/internal/device/background"
 )
 
 const (
@@ -20,6 +23,9 @@ const (
 	far = 50 * time.Millisecond
 	// maxPrepared is the number of servers to which connections are made ahead.
 	maxPrepared = 4
+	// together is how long is waited for connections that were made at the same time,
+	// after the first of them is there: more is a thin line, or a packet was lost.
+	together = 10 * time.Millisecond
 )
 
 // ahead are connections to servers that were made before a request needs them, and
@@ -39,6 +45,27 @@ type ahead struct {
 type handshake struct {
 	began time.Time
 	ended chan struct{}
+}
+
+// shake is when the server's answer to a handshake came, and how long it took; 0 if the
+// system does not tell.
+type shake struct {
+	at   time.Time
+	took time.Duration
+}
+
+// shaken is the key of a context by which a dial tells that.
+type shaken struct{}
+
+// ended is the end of the handshake of a connection that has just been made. The system
+// knows how long it took; this process, which may have been busy, only when it heard of
+// that.
+func (s *shake) ended(began time.Time, conn net.Conn) {
+	if s.took = background.Handshake(conn); s.took > 0 {
+		s.at = began.Add(s.took)
+	} else {
+		s.at = time.Now()
+	}
 }
 
 func newAhead(dial func(ctx context.Context, scheme, server string) (*http.ClientConn, error)) *ahead {
@@ -108,8 +135,9 @@ func (a *ahead) begin(key string) *handshake {
 }
 
 // more makes connections for so many requests more, so that these need not wait for a
-// handshake, where one takes long. With TLS it costs too much of a thin line.
-func (a *ahead) more(ctx context.Context, u *url.URL, n int) {
+// handshake, where one takes long, and tells made of them, unless that is nil. With TLS
+// it costs too much of a thin line.
+func (a *ahead) more(ctx context.Context, u *url.URL, n int, made func(Made)) {
 	if u.Scheme != "http" {
 		return
 	}
@@ -117,7 +145,7 @@ func (a *ahead) more(ctx context.Context, u *url.URL, n int) {
 	h, idle := a.state(key)
 	n = min(n, mostIdle) - max(0, idle-1) // the request itself takes one that waits
 	if h == nil {
-		a.makeMore(ctx, u, n)
+		a.makeMore(ctx, u, n, made)
 		return
 	}
 	go func() {
@@ -126,7 +154,7 @@ func (a *ahead) more(ctx context.Context, u *url.URL, n int) {
 		case <-time.After(time.Until(h.began.Add(far))):
 		case <-ctx.Done():
 		}
-		a.makeMore(ctx, u, n-1) // take makes one
+		a.makeMore(ctx, u, n-1, made) // take makes one
 	}()
 }
 
@@ -137,24 +165,70 @@ func (a *ahead) state(key string) (under *handshake, idle int) {
 	return a.first[key], len(a.idle[key])
 }
 
-func (a *ahead) makeMore(ctx context.Context, u *url.URL, n int) {
-	key := connectionKey(u)
+// lasts is how long the first handshake took, or has taken so far.
+func (a *ahead) lasts(key string) time.Duration {
 	a.mu.Lock()
-	took := a.trip[key]
+	defer a.mu.Unlock()
 	if h := a.first[key]; h != nil {
-		took = time.Since(h.began)
+		return time.Since(h.began)
 	}
-	a.mu.Unlock()
-	if took < far {
+	return a.trip[key]
+}
+
+func (a *ahead) makeMore(ctx context.Context, u *url.URL, n int, made func(Made)) {
+	key := connectionKey(u)
+	if a.lasts(key) < far || n <= 0 {
 		return
 	}
+	came := make(chan shake, n)
 	for range n {
 		go func() {
-			if conn, err := a.dial(ctx, u.Scheme, serverOf(u)); err == nil {
-				a.keep(key, conn)
+			var at shake
+			conn, err := a.dial(context.WithValue(ctx, shaken{}, &at), u.Scheme, serverOf(u))
+			if err != nil {
+				return
+			}
+			a.keep(key, conn)
+			came <- at
+		}()
+	}
+	if made != nil {
+		go func() {
+			if m := count(ctx, came, n); m.Connections > 0 {
+				if m.Trip == 0 {
+					m.Trip = a.lasts(key)
+				}
+				made(m)
 			}
 		}()
 	}
+}
+
+// count waits for connections that are made at the same time.
+func count(ctx context.Context, came <-chan shake, n int) (m Made) {
+	var first, last time.Time
+	var timer <-chan time.Time
+	for m.Connections < n {
+		select {
+		case c := <-came:
+			if m.Connections == 0 {
+				first, last, m.Trip, timer = c.at, c.at, c.took, time.After(together)
+			}
+			if c.at.Before(first) {
+				first = c.at
+			}
+			if c.at.After(last) {
+				last = c.at
+			}
+			m.Connections++
+			m.Trip, m.Spread = min(m.Trip, c.took), last.Sub(first)
+		case <-timer:
+			return m
+		case <-ctx.Done():
+			return m
+		}
+	}
+	return m
 }
 
 // take returns a connection for a request, nil if none was made ahead. While one is

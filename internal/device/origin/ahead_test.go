@@ -48,7 +48,7 @@ func TestHandshakeUnderWay(t *testing.T) {
 				began := time.Now()
 				go a.prepare(ctx, u)
 				time.Sleep(far / 4) // in the bubble
-				a.more(ctx, u, 4)
+				a.more(ctx, u, 4, nil)
 				conn, err := a.take(ctx, u)
 				if took := time.Since(began); err != nil || conn == nil || took != c.want {
 					t.Errorf("connected after %v, not %v: %v", took, c.want, err)

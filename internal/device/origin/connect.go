@@ -44,9 +44,13 @@ func newConnections(cfg Config) *connections {
 	c.ahead = newAhead(c.own.NewClientConn)
 	dial := c.own.DialContext
 	c.own.DialContext = func(ctx context.Context, network, to string) (net.Conn, error) {
+		began := time.Now()
 		conn, err := dial(ctx, network, to)
 		if err == nil {
 			c.note(to, placeOfConn(conn))
+			if s, ok := ctx.Value(shaken{}).(*shake); ok {
+				s.ended(began, conn)
+			}
 		}
 		return conn, err
 	}

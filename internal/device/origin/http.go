@@ -85,8 +85,11 @@ func (h *httpOrigin) open(ctx context.Context, r Request) (*Body, error) {
 	if r.Validator != "" && strongValidator(r.Validator) == "" {
 		r.Offset = 0 // nothing that a server could compare
 	}
+	if h.cfg.Background {
+		r.Made = nil // what the line takes is not known before the first answer
+	}
 	if r.Others > 0 && h.conns.direct(r.URL) {
-		h.conns.ahead.more(ctx, r.URL, r.Others)
+		h.conns.ahead.more(ctx, r.URL, r.Others, r.Made)
 	}
 	b, err := h.ask(ctx, r)
 	if !r.Beside && r.ranged() && h.ranges.useless(r.URL, err) {

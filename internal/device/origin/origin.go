@@ -51,6 +51,9 @@ type Request struct {
 	// Others is how many more pieces will be asked for at the same time, if the line
 	// needs them: to a server that is far connections are made for them meanwhile.
 	Others int
+	// Made is told of those connections once they wait, by a goroutine of its own. nil:
+	// nobody is.
+	Made func(Made)
 	// Validator is the strong validator of the copy that is resumed: the server
 	// resumes only if it still has that content. "": resume whatever it has; the
 	// caller must then know the content by other means.
@@ -66,6 +69,16 @@ type Request struct {
 	// Header goes with this request as Config.Headers do with all, and counts more.
 	// nil: none.
 	Header http.Header
+}
+
+// Made tells of connections that were made for pieces to come.
+type Made struct {
+	// Trip is how long the first handshake with the server took.
+	Trip time.Duration
+	// Connections is how many were made at the same time, and Spread how long after the
+	// first of them the last one was.
+	Connections int
+	Spread      time.Duration
 }
 
 // Body is an open body. It is read once, and the caller of Open closes it. Read

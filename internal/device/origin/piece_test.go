@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -155,4 +156,54 @@ func TestAhead(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMade: connections that were made ahead are told of, with how soon one came after the
+// other; not those of a download in the background.
+func TestMade(t *testing.T) {
+	for _, background := range []bool{false, true} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(make([]byte, 1<<16)))
+		}))
+		defer s.Close()
+		m := newMux(t, Config{Background: background})
+		u := parseURL(t, s.URL+"/f")
+		if err := m.Prepare(t.Context(), u); err != nil {
+			t.Fatal(err)
+		}
+		m.http.conns.ahead.trip[connectionKey(u)] = far
+		told := make(chan Made, 1)
+		b, err := m.Open(t.Context(), Request{URL: u, End: 1 << 12, Size: -1, Others: 3, Made: func(m Made) { told <- m }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Close()
+		if background {
+			if len(told) > 0 {
+				t.Error("the background asks early")
+			}
+			continue
+		}
+		if m := <-told; m.Connections < 1 || m.Connections > 3 || m.Spread < 0 || m.Spread > time.Minute ||
+			m.Trip <= 0 || m.Trip > time.Minute {
+			t.Errorf("%+v", m)
+		}
+	}
+}
+
+// TestCount: those that are made together count, with when the first and the last came,
+// whatever the order in which they tell.
+func TestCount(t *testing.T) {
+	const ms = time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		came := make(chan shake, 4)
+		for i, after := range []time.Duration{5 * ms, 2 * ms, 9 * ms} {
+			came <- shake{began.Add(after), time.Duration(100+i) * ms}
+		}
+		m := count(t.Context(), came, 4) // the fourth was lost
+		if want := (Made{Trip: 100 * ms, Connections: 3, Spread: 7 * ms}); m != want || time.Since(began) != together {
+			t.Errorf("%+v after %v", m, time.Since(began))
+		}
+	})
 }

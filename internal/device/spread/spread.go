@@ -110,10 +110,11 @@ type storeError struct{ error }
 func (e *storeError) Unwrap() error { return e.error }
 
 // Run downloads what sink lacks. The first piece comes by first, which stays the
-// caller's to close. It returns nil once nothing lacks, else the first error after
-// which nothing comes any more: of a server, of sink, ErrOneStream, or that of ctx.
-// narrow reports that the server turned out to want no second connection.
-func Run(ctx context.Context, cfg Config, first *origin.Body, sink Sink) (narrow bool, err error) {
+// caller's to close, and others by early, unless that is nil. It returns nil once
+// nothing lacks, else the first error after which nothing comes any more: of a server,
+// of sink, ErrOneStream, or that of ctx. narrow reports that the server turned out to want no second connection.
+func Run(ctx context.Context, cfg Config, first *origin.Body, early *Early, sink Sink) (
+	narrow bool, err error) {
 	if err := cfg.Validate(); err != nil {
 		return false, err
 	}
@@ -128,16 +129,17 @@ func Run(ctx context.Context, cfg Config, first *origin.Body, sink Sink) (narrow
 		fetch: pieces.New(pieces.Config{Connections: cfg.Connections, Chunk: int(chunk), Chunks: cfg.Geometry.Chunks(),
 			Limit: cfg.Limit}),
 	}
-	return s.run(int(first.Offset/chunk), int(first.End/chunk))
+	return s.run(int(first.Offset/chunk), int(first.End/chunk), early)
 }
 
 func (s *spread) now() time.Duration { return time.Since(s.begun) }
 
 // run asks for pieces until nothing lacks.
-func (s *spread) run(from, end int) (narrow bool, err error) {
+func (s *spread) run(from, end int, early *Early) (narrow bool, err error) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer s.finish(cancel)
-	s.launch(ctx, s.fetch.Begin(s.now(), from, end, s.Took), s.first)
+	s.launch(ctx, s.fetch.Begin(s.now(), from, end, s.Took), s.Source, nil)
+	s.adopt(ctx, early)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -146,7 +148,8 @@ func (s *spread) run(from, end int) (narrow bool, err error) {
 			return s.fetch.Narrow(), s.ctx.Err()
 		}
 		for _, a := range asks {
-			s.launch(ctx, a, nil)
+			u := s.nextServer()
+			s.launch(ctx, a, u, func(ctx context.Context) (*origin.Body, error) { return s.ask(ctx, a, u) })
 		}
 		timer.Reset(max(0, look-s.now()))
 		select {
@@ -194,14 +197,17 @@ func (s *spread) decide() (asks []pieces.Ask, look time.Duration, whole bool) {
 	return asks, look, false
 }
 
-// launch has an ask fetched: the answer is b if there is one already.
-func (s *spread) launch(ctx context.Context, a pieces.Ask, b *origin.Body) {
+// nextServer is the server that is asked next.
+func (s *spread) nextServer() *url.URL {
+	s.turn++
+	return s.urls[s.turn%len(s.urls)]
+}
+
+// launch has an ask fetched from a server, whose answer open returns; the first if that is
+// nil.
+func (s *spread) launch(ctx context.Context, a pieces.Ask, u *url.URL,
+	open func(context.Context) (*origin.Body, error)) {
 	ctx, cancel := context.WithCancel(ctx)
-	u := s.Source
-	if b == nil {
-		s.turn++
-		u = s.urls[s.turn%len(s.urls)]
-	}
 	var buf []byte
 	if n := len(s.buffers); n > 0 {
 		buf, s.buffers = s.buffers[n-1], s.buffers[:n-1]
@@ -214,14 +220,14 @@ func (s *spread) launch(ctx context.Context, a pieces.Ask, b *origin.Body) {
 	s.running++
 	go func() {
 		defer cancel()
-		e := ending{id: a.ID, from: u, buffer: buf, answered: b != nil}
-		if b == nil {
-			b, e.err = s.ask(ctx, a, u)
-			e.answered = e.err == nil
+		e := ending{id: a.ID, from: u, buffer: buf}
+		b := s.first
+		if open != nil {
+			b, e.err = open(ctx)
 		} else { // it was not opened with this ctx
 			defer context.AfterFunc(ctx, func() { b.Close() })()
 		}
-		if e.err == nil {
+		if e.answered = e.err == nil; e.answered {
 			e.err = s.take(ctx, a, b, buf)
 			b.Close()
 		}
@@ -239,6 +245,14 @@ func (s *spread) ask(ctx context.Context, a pieces.Ask, u *url.URL) (*origin.Bod
 	if err != nil {
 		return nil, err
 	}
+	return s.check(a, u, b)
+}
+
+// check closes a body that is not that of a piece of the same content.
+func (s *spread) check(a pieces.Ask, u *url.URL, b *origin.Body) (*origin.Body, error) {
+	from, _ := s.Geometry.Span(a.First)
+	off, n := s.Geometry.Span(a.End - 1)
+	end := off + int64(n)
 	// Other servers have tags of their own, and the caller checks each chunk.
 	other := u == s.Source && b.Validator != s.first.Validator
 	if other || b.Offset != from || b.End != end || b.Size != s.Geometry.Size {
@@ -287,7 +301,7 @@ func (s *spread) came(id, n int) {
 	defer s.mu.Unlock()
 	s.fetch.Bytes(s.now(), id, n)
 	s.sink.Came(n)
-	if s.fetch.Active() < s.fetch.Target() {
+	if s.fetch.Wants() {
 		select {
 		case s.wake <- struct{}{}:
 		default: // it will look

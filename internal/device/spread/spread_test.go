@@ -74,7 +74,7 @@ func TestFirstStalls(t *testing.T) {
 	}
 	defer first.Close()
 	m := &memory{chunk: make([][]byte, g.Chunks())}
-	_, err = Run(ctx, Config{Connections: 4, Geometry: g, Source: u, Open: mux.Open}, first, m)
+	_, err = Run(ctx, Config{Connections: 4, Geometry: g, Source: u, Open: mux.Open}, first, nil, m)
 	if err != nil || !bytes.Equal(bytes.Join(m.chunk, nil), want) {
 		t.Errorf("%d chunks are missing: %v", len(m.Missing()), err)
 	}
