@@ -1,9 +1,11 @@
 package bulk
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/peerload/peerload/internal/controller/domain"
@@ -187,31 +189,27 @@ func (s *Service) begin(_ context.Context, _ domain.Tx, j *domain.Job) error {
 	return nil
 }
 
+// checkers is how many judge the steps of a job at the same time: while one asks the
+// database, the other judges.
+const checkers = 2
+
 // check judges all rows before the first is written: if one is bad, none is.
 func (s *Service) check(ctx context.Context, j domain.Job) (more bool, err error) {
+	var each [checkers]struct {
+		bad       []domain.JobStep
+		lost, err error
+	}
+	var wg sync.WaitGroup
+	for i := range each {
+		wg.Go(func() { each[i].bad, each[i].lost, each[i].err = s.checkSome(ctx, j, i) })
+	}
+	wg.Wait()
 	var bad []domain.JobStep
 	var lost error
-	err = s.view(ctx, func(tx domain.Tx) error {
-		bad = nil
-		batch, err := s.cfg.Controller.ResumeBatch(ctx, tx, j.By)
-		if err != nil {
-			lost = err
-			return nil
-		}
-		for n := range j.Steps {
-			step, err := tx.JobSteps().Get(ctx, domain.JobStepKey(j.ID, n))
-			if err != nil {
-				return err
-			}
-			if _, _, err := judged(ctx, batch, batch.Allow, step.Rows, j.JobOptions); err != nil {
-				return err
-			}
-			if forget(step.Rows) {
-				bad = append(bad, step)
-			}
-		}
-		return nil
-	})
+	for _, x := range each {
+		bad = append(bad, x.bad...)
+		lost, err = cmp.Or(lost, x.lost), cmp.Or(err, x.err)
+	}
 	if err == nil && lost != nil && !own(lost) {
 		err = lost
 	}
@@ -236,6 +234,33 @@ func (s *Service) check(ctx context.Context, j domain.Job) (more bool, err error
 		now.Problem = fmt.Sprintf("rows refused: %d of %d, so none was written", now.Counts.Refused, now.Counts.Rows)
 		return tx.JobSteps().PutAll(ctx, bad)
 	})
+}
+
+// checkSome judges the steps of a job from one on, each after as many as there are checkers,
+// and returns those with bad rows; lost says that who has asked for the job may no more.
+func (s *Service) checkSome(ctx context.Context, j domain.Job, first int) (bad []domain.JobStep, lost, err error) {
+	err = s.view(ctx, func(tx domain.Tx) error {
+		bad, lost = nil, nil
+		batch, err := s.cfg.Controller.ResumeBatch(ctx, tx, j.By)
+		if err != nil {
+			lost = err
+			return nil
+		}
+		for n := first; n < j.Steps; n += checkers {
+			step, err := tx.JobSteps().Get(ctx, domain.JobStepKey(j.ID, n))
+			if err != nil {
+				return err
+			}
+			if _, _, err := judged(ctx, batch, batch.Allow, step.Rows, j.JobOptions); err != nil {
+				return err
+			}
+			if forget(step.Rows) {
+				bad = append(bad, step)
+			}
+		}
+		return nil
+	})
+	return bad, lost, err
 }
 
 // forget takes the verdicts of good rows back, which were not carried out, and
