@@ -85,9 +85,9 @@ checks() {
 # What has no goroutines, in its code and in its tests, is tested without the
 # race detector: it would find nothing and take up to ten times as long.
 alone='/(docs|load|report|pdp|pdp/.*|tftp/internal/slide'
-alone="$alone|internal/(house|live|mutate|order|pieces|policy|provision|sim|terminal|tuf|lab/units"
+alone="$alone|internal/(house|liar|live|mutate|order|pieces|policy|provision|sim|terminal|tuf|lab/units"
 alone="$alone|device/(carrier|display|inbox|sharing|upgrade|wording)"
-alone="$alone|controller/(api|bulk/table|diff|files/cnf|filesets|forecast|rollout|rollouts|stepping|store|summary"
+alone="$alone|controller/(api|bulk/table|diff|files/cnf|filesets|forecast|rollout|rollouts|stepping|summary"
 alone="$alone|template|window)))\$"
 # Nor SQLite, which is pure Go and takes six times as long with it: the same suite
 # runs with it over PostgreSQL, by the same code.
