@@ -39,3 +39,17 @@ func isolate(ctx context.Context, programs ...program) error {
 	}
 	return err
 }
+
+// withProduct runs do with the path of the program peerload, which is found or built if none
+// is given.
+func withProduct(ctx context.Context, path *string, do func() error) error {
+	tmp, err := process.NewRunDir(os.TempDir(), 0)
+	if err != nil {
+		return err
+	}
+	defer tmp.Close()
+	if *path, err = process.FindProgram(ctx, "peerload", *path, tmp.Path); err != nil {
+		return err
+	}
+	return do()
+}

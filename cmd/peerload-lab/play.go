@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/lab/measure"
-	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/sim"
@@ -71,19 +69,13 @@ func (f *playFlags) run(ctx context.Context, out io.Writer) error {
 	if !site.Isolated() {
 		return isolate(ctx, program{"peerload", f.cfg.Product})
 	}
-	tmp, err := process.NewRunDir(os.TempDir(), 0)
-	if err != nil {
-		return err
-	}
-	defer tmp.Close()
-	if f.cfg.Product, err = process.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
-		return err
-	}
-	seeds, err := f.choose(ctx, out)
-	if err != nil {
-		return err
-	}
-	return f.play(ctx, out, seeds)
+	return withProduct(ctx, &f.cfg.Product, func() error {
+		seeds, err := f.choose(ctx, out)
+		if err != nil {
+			return err
+		}
+		return f.play(ctx, out, seeds)
+	})
 }
 
 func (f *playFlags) site(seed uint64) *sim.LiarSite {

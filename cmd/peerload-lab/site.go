@@ -5,14 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/peerload/peerload/internal/cli/strict"
 	"github.com/peerload/peerload/internal/lab/measure"
-	"github.com/peerload/peerload/internal/lab/process"
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/lab/units"
 )
@@ -89,15 +87,7 @@ func (f *siteFlags) run(ctx context.Context, out io.Writer) error {
 	if f.cfg.Kind == site.KindNamespace && !site.Isolated() {
 		return isolate(ctx, program{"peerload", f.cfg.Product})
 	}
-	tmp, err := process.NewRunDir(os.TempDir(), 0)
-	if err != nil {
-		return err
-	}
-	defer tmp.Close()
-	if f.cfg.Product, err = process.FindProgram(ctx, "peerload", f.cfg.Product, tmp.Path); err != nil {
-		return err
-	}
-	return f.measure(ctx, out)
+	return withProduct(ctx, &f.cfg.Product, func() error { return f.measure(ctx, out) })
 }
 
 func (f *siteFlags) measure(ctx context.Context, out io.Writer) error {
