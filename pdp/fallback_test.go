@@ -525,7 +525,7 @@ func trickle(t *testing.T, f File, every time.Duration) (m *Machine, link Link, 
 	if m.fallback.review.state != comparing {
 		t.Fatalf("goes to the server for another reason: %v", m.fallback.review.state)
 	}
-	return m, link, now
+	return m, link, now + 500*time.Millisecond
 }
 
 // TestReviewWithoutSize: that nobody tells the size does not keep a device from
@@ -547,7 +547,7 @@ func TestReviewGoesOn(t *testing.T) {
 	for i := range 8 {
 		now += 250 * time.Millisecond
 		m.Step(now, Stored{Index: m.held.Prefix()}, nil)
-		if i%4 == 3 {
+		if i%4 == 1 {
 			m.Step(now, Stored{Link: link, Index: m.held.Prefix()}, nil)
 		}
 	}

@@ -67,9 +67,31 @@ type Machine struct {
 	yielded   time.Duration // since when
 
 	phase phase
-	due   timer // when the next step is, as of the last one
-	now   time.Duration
+	clock clock
+	now   time.Duration // own time
 	out   []Action
+}
+
+// clock is a machine's own time: that of the driver without its leaps. A device that
+// slept, or whose clock was set, was told nothing in that time; it must not hold that
+// against its peers.
+type clock struct {
+	due     timer         // when the next step is, as of the last one
+	late    time.Duration // a deadline that is missed by more was slept through
+	at      time.Duration // own time of the last step
+	skipped time.Duration // the driver's time less the own
+}
+
+// read returns the own time. It never goes back, and goes on after a deadline that was
+// slept through as if it had been missed by c.late.
+func (c *clock) read(now time.Duration) time.Duration {
+	own := now - c.skipped
+	if at, ok := c.due.deadline(); ok && own-c.late > at {
+		own = at + c.late
+	}
+	c.at = max(c.at, own)
+	c.skipped = now - c.at
+	return c.at
 }
 
 // concern is what a part has to do without an event: every deadline has its
@@ -84,7 +106,8 @@ type concern interface {
 
 // New returns the machine of a file. The configuration must be valid.
 func New(cfg Config, self Self, file File, rnd *rand.Rand) *Machine {
-	m := &Machine{cfg: cfg, self: self, file: file, rnd: rnd, conflicts: conflicts{}}
+	m := &Machine{cfg: cfg, self: self, file: file, rnd: rnd, conflicts: conflicts{},
+		clock: clock{late: cfg.Transfer.Silence}}
 	m.el, m.following, m.root, m.children = newCandidate(m), newFollowing(m), newRootSide(m), newChildren(m)
 	m.held, m.repair, m.origin, m.fallback = newHeld(m), newRepair(m), newOriginSide(m), newFallback(m)
 	m.concerns = [...]concern{m.el, m.following, m.root, m.fallback, m.children, m.held, m.repair}
@@ -92,9 +115,10 @@ func New(cfg Config, self Self, file File, rnd *rand.Rand) *Machine {
 }
 
 // Step takes an event, or nil when a deadline came, and appends the actions
-// that follow to out.
+// that follow to out. A time that leaps, forward past a deadline or back, is taken as
+// that of a device that slept.
 func (m *Machine) Step(now time.Duration, in Event, out []Action) []Action {
-	m.now, m.out = now, out
+	m.now, m.out = m.clock.read(now), out
 	if e, ok := in.(Yield); ok && m.phase == waiting {
 		m.yield(e)
 	}
@@ -106,7 +130,7 @@ func (m *Machine) Step(now time.Duration, in Event, out []Action) []Action {
 		// What was settled may make more due at once: leaving a parent makes
 		// the ask for another due. This ends after a few rounds.
 		for range 8 {
-			if !m.due.due(now) {
+			if !m.clock.due.due(m.now) {
 				break
 			}
 			m.settle()
@@ -181,20 +205,25 @@ func (m *Machine) settle() {
 			c.settle()
 		}
 	}
-	m.due.stop()
+	m.clock.due.stop()
 	if m.phase != running {
 		return
 	}
 	for _, c := range m.concerns {
-		if at, ok := c.deadline(); ok && (!m.due.set || at < m.due.at) {
-			m.due.start(at)
+		if at, ok := c.deadline(); ok && (!m.clock.due.set || at < m.clock.due.at) {
+			m.clock.due.start(at)
 		}
 	}
 }
 
 // Deadline returns when Step(at, nil) is due; ok is false if only an event
 // can change anything.
-func (m *Machine) Deadline() (at time.Duration, ok bool) { return m.due.deadline() }
+func (m *Machine) Deadline() (at time.Duration, ok bool) {
+	if at, ok = m.clock.due.deadline(); ok {
+		at += m.clock.skipped
+	}
+	return at, ok
+}
 
 // conflicts are the peers that this device has reported for an id that is
 // another's too.

@@ -19,8 +19,41 @@ func addr(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), wire.Port)
 }
 
+// newMachine returns a machine that is shown what follows after a while with no steps
+// between: no time is too late for it.
 func newMachine(f File, seed uint64) *Machine {
-	return New(LAN(), Self{Peer: peer(0), Addr: addr(0)}, f, rand.New(rand.NewPCG(seed, 1)))
+	m := New(LAN(), Self{Peer: peer(0), Addr: addr(0)}, f, rand.New(rand.NewPCG(seed, 1)))
+	m.clock.late = 24 * time.Hour
+	return m
+}
+
+// TestLeap: a device that slept, or whose clock was set, goes on with its parent and
+// its root; when nothing comes then either, it leaves them as late as any other.
+func TestLeap(t *testing.T) {
+	for _, leap := range []time.Duration{time.Hour, 2 * time.Second, -time.Hour} {
+		m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+		m.clock.late = m.cfg.Transfer.Silence
+		link := attach(t, m)
+		m.Step(m.now, Stored{Link: link}, nil)
+		last, _ := m.Deadline()
+		now := last + leap
+		for range 3 {
+			m.Step(now, Active{Link: link}, nil)
+			if at, ok := m.Deadline(); !ok || at > now+m.cfg.Transfer.Silence {
+				t.Errorf("leap by %v: the next deadline is %v from then", leap, at-now)
+			}
+			now += 10 * time.Millisecond
+		}
+		if m.el.Root() == nil || m.following.of(link) == nil {
+			t.Errorf("leap by %v: leaves who had no time to say anything", leap)
+		}
+		for until := now + 2*m.cfg.Transfer.Silence; now < until; now += 10 * time.Millisecond {
+			m.Step(now, nil, nil)
+		}
+		if m.following.of(link) != nil {
+			t.Errorf("leap by %v: keeps a parent that is silent", leap)
+		}
+	}
 }
 
 func TestNothingBeforeStartNorAfterStop(t *testing.T) {
