@@ -1,6 +1,9 @@
 package background
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Control decides how many bytes may be under way to a device, over all of its
 // connections. It is pure: the caller measures and passes in the time.
@@ -38,6 +41,8 @@ type Seen struct {
 	Small time.Duration
 	// Bytes that came.
 	Bytes int
+	// First is what may be under way to begin with, in bytes. 0 means 32 KiB.
+	First float64
 	// Least is the least that may be under way, in bytes: what the connections need to
 	// go on at all.
 	Least float64
@@ -127,7 +132,8 @@ func (c *Control) empty() time.Duration {
 // about once in a round trip; what comes sooner only adds to what is known of the line.
 func (c *Control) Step(now time.Time, s Seen) (window float64) {
 	if !c.began {
-		*c = Control{began: true, starting: true, window: max(first, s.Least), last: now, pause: now.Add(pauseEvery)}
+		*c = Control{began: true, starting: true, window: max(cmp.Or(s.First, first), s.Least), last: now,
+			pause: now.Add(pauseEvery)}
 	}
 	c.came += float64(s.Bytes)
 	c.small.note(now, s.Small)

@@ -232,3 +232,26 @@ func TestJitter(t *testing.T) {
 		}
 	}
 }
+
+// Who shares the line with another device of the site begins with the least.
+func TestShared(t *testing.T) {
+	var g *Group
+	g.Share(true) // of a device that does not download in the background
+	g = &Group{}
+	for _, shared := range []bool{false, true, false} {
+		g.Share(shared)
+		begins := float64(first)
+		if shared {
+			begins = leastAll
+		}
+		if idle := g.idle(); idle > int(begins) || idle <= int(begins)-packet {
+			t.Errorf("shared %v: a connection that is not active has %d bytes", shared, idle)
+		}
+		if window := new(Control).Step(time.Unix(0, 0), Seen{First: float64(g.begins()), Least: leastAll}); window != begins {
+			t.Errorf("shared %v: begins with %v bytes", shared, window)
+		}
+	}
+	if window := new(Control).Step(time.Unix(0, 0), Seen{}); window != first {
+		t.Errorf("without a word on it: begins with %v bytes", window)
+	}
+}

@@ -31,6 +31,7 @@ type Group struct {
 	members []*member
 	running bool
 	control Control
+	shared  bool
 	all     int // bytes that may be under way, 0: nothing came yet
 	active  int // connections that share them
 	turn    int // of those that have a packet more than others
@@ -55,6 +56,33 @@ type seen struct {
 	size int // of its packets
 	// least is the shortest round trip of what it sends, 0: not known.
 	least time.Duration
+}
+
+// Share says whether another device of the site downloads over the same line: that one
+// has found what the line takes, so this one begins with the least.
+func (g *Group) Share(shared bool) {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.shared == shared {
+		return
+	}
+	g.shared = shared
+	for _, m := range g.members { // made ahead
+		if time.Since(m.last) >= quiet {
+			m.bound(g.idle())
+		}
+	}
+}
+
+// begins is what may be under way at first, in bytes.
+func (g *Group) begins() int {
+	if g.shared {
+		return leastAll
+	}
+	return first
 }
 
 // Join takes a connection. It leaves by itself when it is closed.
@@ -152,7 +180,7 @@ func (g *Group) look(now time.Time) (wait time.Duration, goesOn bool) {
 	if active == 0 {
 		return longest, true
 	}
-	s.Least, s.Each = leastAll, float64(active*packet)
+	s.First, s.Least, s.Each = float64(g.begins()), leastAll, float64(active*packet)
 	all := g.control.Step(now, s)
 	g.share(now, int(all), active)
 	return min(max(g.control.trip()/4, shortest), longest), true
@@ -182,7 +210,7 @@ func (g *Group) share(now time.Time, all, active int) {
 func (g *Group) idle() int {
 	all := g.all
 	if all == 0 { // it is the first
-		all = first
+		all = g.begins()
 	}
 	return max(packet, part(all, packet, g.active+1, g.active))
 }

@@ -38,7 +38,7 @@ func (j *job) download(from int) {
 	j.stopDownload()
 	j.dl = cancel
 	part, gen := j.content()
-	d := &download{job: j, ctx: ctx, from: from, part: part, gen: gen}
+	d := &download{job: j, ctx: ctx, from: from, part: part, gen: gen, root: j.machine.IsRoot()}
 	go d.run()
 }
 
@@ -56,6 +56,7 @@ type download struct {
 	from int
 	part *slot.Partial
 	gen  uint64
+	root bool // whoever is not root shares the line with one
 	got  int64
 	told time.Time
 	// begun says that the source in use has answered with a body.
@@ -321,7 +322,7 @@ func (d *download) open() (*origin.Body, error) {
 	d.early.Close() // of the answer before
 	d.early = nil
 	r := origin.Request{URL: j.origin(), Offset: off, Validator: validator, Size: j.size(), Verified: j.spec.keyed(),
-		Header: j.spec.Header}
+		Header: j.spec.Header, Shared: !d.root}
 	if d.piece = d.firstPiece(off); d.piece > 0 {
 		d.name = fmt.Sprintf("%016x", rand.Uint64())
 		r.End, r.Download, r.Others = d.piece, d.name, j.dev.cfg.Connections-1

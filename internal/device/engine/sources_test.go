@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -248,4 +249,55 @@ func TestOrderOfServers(t *testing.T) {
 	if len(s.failed) != 1 {
 		t.Errorf("%d failures are kept", len(s.failed))
 	}
+}
+
+// noting is an origin that notes which requests say that another device of the site
+// downloads.
+type noting struct {
+	Downloader
+	mu     sync.Mutex
+	shared []bool
+}
+
+func (o *noting) Open(ctx context.Context, r origin.Request) (*origin.Body, error) {
+	o.mu.Lock()
+	o.shared = append(o.shared, r.Shared)
+	o.mu.Unlock()
+	return o.Downloader.Open(ctx, r)
+}
+
+// TestShared: on a slow line a device compares the server with its peers. It says that the
+// line is shared, and the root does not.
+func TestShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, 2<<20, 50<<10)
+		defer s.end()
+		var asked [2]*noting
+		for i := range asked {
+			src, err := origin.New(origin.Config{LimitRate: s.rate})
+			if err != nil {
+				t.Fatal(err)
+			}
+			asked[i] = &noting{Downloader: src}
+			s.fetch(s.joinFrom(asked[i]), true)
+		}
+		var by [2][2]int // requests of the root and of the other one, that say no and yes
+		for i, d := range s.devices {
+			other := 0
+			if s.finish(d).Role != report.RoleRoot {
+				other = 1
+			}
+			for _, yes := range asked[i].shared {
+				n := 0
+				if yes {
+					n = 1
+				}
+				by[other][n]++
+			}
+		}
+		if by[0][0] == 0 || by[0][1] > 0 || by[1][0] > 0 || by[1][1] == 0 {
+			t.Errorf("the root asked %d times alone and %d times beside others, the other device %d and %d times",
+				by[0][0], by[0][1], by[1][0], by[1][1])
+		}
+	})
 }

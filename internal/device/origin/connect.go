@@ -26,6 +26,8 @@ type connections struct {
 	// proxied is for those hosts behind a proxy, which resolves their names.
 	proxied *http.Transport
 
+	// group holds what downloads in the background to what the line can spare, nil: nothing is.
+	group *background.Group
 	ahead *ahead
 	// silence is how long a request waits for an answer before unblock acts.
 	silence time.Duration
@@ -40,7 +42,7 @@ func newConnections(cfg Config) *connections {
 		group = &background.Group{}
 	}
 	c := &connections{own: cfg.transport(true, nil, group), proxied: cfg.transport(false, nil, group),
-		at: map[string]place{}, silence: 2 * time.Second}
+		group: group, at: map[string]place{}, silence: 2 * time.Second}
 	c.ahead = newAhead(c.own.NewClientConn)
 	dial := c.own.DialContext
 	c.own.DialContext = func(ctx context.Context, network, to string) (net.Conn, error) {

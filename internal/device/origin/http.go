@@ -88,6 +88,9 @@ func (h *httpOrigin) open(ctx context.Context, r Request) (*Body, error) {
 	if h.cfg.Background {
 		r.Made = nil // what the line takes is not known before the first answer
 	}
+	if !r.Beside {
+		h.conns.group.Share(r.Shared)
+	}
 	if r.Others > 0 && h.conns.direct(r.URL) {
 		h.conns.ahead.more(ctx, r.URL, r.Others, r.Made)
 	}

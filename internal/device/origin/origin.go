@@ -48,6 +48,9 @@ type Request struct {
 	// Beside says that other bodies of the server are under way: that it refuses this
 	// one says nothing about them.
 	Beside bool
+	// Shared says that another device of the site downloads over the same line, so that a
+	// download in the background begins with the least. HTTP only.
+	Shared bool
 	// Others is how many more pieces will be asked for at the same time, if the line
 	// needs them: to a server that is far connections are made for them meanwhile.
 	Others int
