@@ -12,19 +12,19 @@ import (
 
 // shownBy finds what pages show, in templates and in Go.
 var shownBy = map[string]*regexp.Regexp{
-	".html": regexp.MustCompile(`[({ ]t ("(?:[^"\\]|\\.)*")`),
-	".tmpl": regexp.MustCompile(`[({ ]t ("(?:[^"\\]|\\.)*")`),
+	".html": regexp.MustCompile(`[({\s]t\s+("(?:[^"\\]|\\.)*")`),
+	".tmpl": regexp.MustCompile(`[({\s]t\s+("(?:[^"\\]|\\.)*")`),
 	".go":   regexp.MustCompile(`(?:\.T|\bsay|words\.Say)\((?:ja, |v\.JA, )?("(?:[^"\\]|\\.)*")`),
 }
 
 // made are the beginnings of texts that are put together from a state.
-var made = regexp.MustCompile(`(?:[({ ]t \(print |\.T\(|words\.Say\(ja, )"([^"]+ )"`)
+var made = regexp.MustCompile(`(?:[({\s]t\s+\(print\s+|\.T\(|words\.Say\(ja, )"([^"]+ )"`)
 
 // many finds what is said of several things, or of one in words of several, after a
 // number; beside those that are shown next to a number in a template.
 var (
 	many   = regexp.MustCompile(`%(?:\[\d\])?[ds](?: more)? ([a-z]{2,}s|are|were|have|do|get)\b`)
-	beside = regexp.MustCompile(`(?:\{\{num [^}]*\}\}|–)(?:</b>)?\s*(?:<span[^>]*>)?\{\{t "((?:[a-z]{2,}s|are|were|have|do|get)\b[^"]*)"`)
+	beside = regexp.MustCompile(`(?:\{\{num [^}]*\}\}|–)(?:</b>)?\s*(?:<span[^>]*>)?\{\{t\s+"((?:[a-z]{2,}s|are|were|have|do|get)\b[^"]*)"`)
 	single = map[string]bool{"is": true, "was": true, "has": true, "does": true, "says": true}
 )
 
