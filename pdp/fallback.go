@@ -522,11 +522,11 @@ func (f *fallback) probed(fromOrigin bool) {
 }
 
 // lacks reports whether the device lacks bytes that it could have: the root
-// has them, or there is no root.
+// itself says that it has them, or there is no root.
 func (f *fallback) lacks() bool {
 	m := f.m
 	watch := m.following.roots.watch
-	return watch == nil || m.el.Root() == nil || watch.Prefix() > m.held.Prefix()
+	return watch == nil || m.el.Root() == nil || watch.Claimed() > m.held.Prefix()
 }
 
 func (f *fallback) deadline() (at time.Duration, ok bool) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -577,6 +578,28 @@ func TestJoinsTheTreeThatServes(t *testing.T) {
 		dials := slices.ContainsFunc(out, func(a Action) bool { d, is := a.(Dial); return is && d.Addr == addr(1) })
 		if long := sent < 60; dials != long {
 			t.Errorf("%d of 64 chunks came: joins the other parent %v", sent, dials)
+		}
+	}
+}
+
+// TestSaysItIsTheRoot: a device is blamed for serving nothing only if it says itself, from
+// its own address, that it has what the follower lacks.
+func TestSaysItIsTheRoot(t *testing.T) {
+	for from, blamed := range map[int]bool{1: true, 2: false} {
+		m := newMachine(File{Size: 4 << 20, Signed: true, Keyed: true}, 1)
+		m.Step(0, Start{}, nil)
+		c := wire.Claim{Rank: wire.Rank{Strength: 1}.Confirm(), Size: 4 << 20}
+		told := c
+		told.Prefix = 3
+		said := claimed(1, &told)
+		said.From = addr(from)
+		for now := time.Second; now < 15*time.Second && m.el.State() != election.Root; now += 100 * time.Millisecond {
+			m.Step(now, claimed(1, &c), nil)
+			m.Step(now, said, nil)
+			pass(t, m, now, now+99*time.Millisecond)
+		}
+		if got := m.el.WasDistrusted(addr(1).Addr()); got != blamed {
+			t.Errorf("said from address %d: the root is distrusted %v", from, got)
 		}
 	}
 }

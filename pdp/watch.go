@@ -112,7 +112,7 @@ const mostBarren = 64
 // has sent one since.
 func (o *rootRecord) judge(now, least, long time.Duration, held int) {
 	w := o.watch
-	if w == nil || !o.addr.IsValid() || w.Prefix() <= held || now-max(w.Began(), o.served) <= least {
+	if w == nil || !o.addr.IsValid() || w.Claimed() <= held || now-max(w.Began(), o.served) <= least {
 		return
 	}
 	maps.DeleteFunc(o.barren, func(_ netip.Addr, until time.Duration) bool { return until <= now })
@@ -223,8 +223,8 @@ func (f *following) heardClaim(c election.Candidate) {
 	m.el.elect(func(o *election.Output) { m.el.Claim(m.now, c, o) })
 	m.fallback.try(c)
 	r := m.el.Root()
-	if r == nil || r.Peer != c.Peer || f.roots.watch == nil {
-		return
+	if r == nil || r.Peer != c.Peer || r.Addr.Addr() != c.Addr.Addr() || f.roots.watch == nil {
+		return // or somebody who says that it is the root
 	}
 	if f.roots.watch.Root(m.now, c.Claim.Prefix, c.Claim.Bytes) {
 		m.origin.Well()
