@@ -25,6 +25,7 @@ type fallback struct {
 	starving  bool                 // entitled to the origin because no peer served
 	announce  time.Duration        // when the direct download under way is announced again
 	probe     timer                // when to check whether the origin answers
+	waited    bool                 // with that, for another device that did so
 	contest   origin.Contest       // of the direct download with the peers
 	spared    map[netip.Addr]bool  // roots that were given time to catch up
 	lent      time.Duration        // when the last of them was given it
@@ -270,6 +271,12 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 		if !d.Done {
 			f.others = m.now
 		}
+		if !d.Done && m.origin.probes() && (m.origin.bytes == 0 || c.Peer.Less(m.self.Peer)) {
+			m.origin.stop() // the other's is enough
+			m.origin.endProbe()
+		}
+	} else if at, set := f.probe.deadline(); d.Done && set {
+		f.probe.start(min(at, f.probes()))
 	}
 	if m.held.complete() && !d.Done {
 		m.el.elect(func(o *election.Output) { m.el.Needed(m.now, o) })
@@ -411,7 +418,7 @@ func (f *fallback) settle() {
 		f.looking = true
 		m.origin.open(m.now)
 	}
-	if f.budget.Active() && m.now >= f.announce {
+	if (f.budget.Active() || m.origin.probes() && m.origin.bytes > 0) && m.now >= f.announce {
 		m.act(Broadcast{&wire.Direct{
 			Reason: wire.ReasonPeersFailed, Prefix: m.held.Prefix(), Bytes: m.origin.bytes,
 		}})
@@ -469,15 +476,16 @@ func (f *fallback) servedLately() bool {
 }
 
 // settleProbe checks whether the origin answers, once peers have reported
-// failures for long enough. All devices of the subnet do so at about the same
-// time, not one after another, and each ends with a result of its own; if one
-// finds that the origin works, the reports are forgotten.
+// failures for long enough. One device does so, and says what comes of it; the others do
+// when it has failed or said nothing for long, at about the same time, and each ends with
+// a result of its own. If one finds that the origin works, the reports are forgotten.
 func (f *fallback) settleProbe() {
 	m := f.m
 	doubtful := m.origin.Doubtful(m.now) ||
 		m.origin.Failing() && m.now-f.gained > m.cfg.Transfer.Fallback && !m.origin.Interrupted(m.now)
 	if m.origin.busy() || m.origin.shut || !doubtful {
 		f.probe.stop()
+		f.waited = f.waited && doubtful
 		return
 	}
 	if m.origin.Last() == wire.ReasonOriginStalled {
@@ -488,15 +496,31 @@ func (f *fallback) settleProbe() {
 		return
 	}
 	if !f.probe.set {
-		jitter := time.Duration(m.rnd.Int64N(int64(m.cfg.Transfer.FallbackJitter)))
-		f.probe.start(max(m.now, m.origin.ProbeNotBefore()) + 1 + jitter)
+		f.probe.start(f.probes())
 	}
 	if !f.probe.due(m.now) {
 		return
 	}
+	if f.budget.Taken(m.now) && !f.waited { // another asks, and says what comes of it
+		f.waited = true
+		f.probe.start(f.budget.Until() + f.jitter())
+		return
+	}
 	f.probe.stop()
 	m.note(report.KindFallback, m.origin.Last(), netip.AddrPort{}, note.AsksOnce{Tried: m.origin.Tried()})
+	m.act(Broadcast{&wire.Direct{Reason: m.origin.Last(), Prefix: m.held.Prefix()}})
+	f.announce = m.now
 	m.origin.probe()
+}
+
+// probes is when this device may ask the origin next.
+func (f *fallback) probes() time.Duration {
+	return max(f.m.now, f.m.origin.ProbeNotBefore()) + 1 + f.jitter()
+}
+
+// jitter keeps devices from doing the same at the same time.
+func (f *fallback) jitter() time.Duration {
+	return time.Duration(f.m.rnd.Int64N(int64(f.m.cfg.Transfer.FallbackJitter)))
 }
 
 // probed takes the first chunk of a probe. If it is from the origin and there
@@ -522,11 +546,11 @@ func (f *fallback) probed(fromOrigin bool) {
 }
 
 // lacks reports whether the device lacks bytes that it could have: the root
-// itself says that it has them, or there is no root.
+// has them, or there is no root.
 func (f *fallback) lacks() bool {
 	m := f.m
 	watch := m.following.roots.watch
-	return watch == nil || m.el.Root() == nil || watch.Claimed() > m.held.Prefix()
+	return watch == nil || m.el.Root() == nil || watch.Prefix() > m.held.Prefix()
 }
 
 func (f *fallback) deadline() (at time.Duration, ok bool) {
@@ -537,6 +561,9 @@ func (f *fallback) deadline() (at time.Duration, ok bool) {
 	if f.budget.Active() {
 		at, ok := f.review.overdue()
 		return sooner(f.announce, true, at, ok)
+	}
+	if m.origin.probes() && m.origin.bytes > 0 {
+		return f.announce, true
 	}
 	if f.probe.set {
 		return f.probe.deadline()

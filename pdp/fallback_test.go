@@ -158,6 +158,62 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// directly is what peer 3 says of its download.
+func directly(d wire.Direct) Datagram {
+	return Datagram{From: addr(3), Env: wire.Envelope{From: peer(3), TCPPort: wire.Port}, Msg: &d}
+}
+
+// TestProbeOfAnother: one device asks a server that is said to fail, and says what comes
+// of it. Others wait meanwhile; one that has asked, too, goes on if it got something
+// before.
+func TestProbeOfAnother(t *testing.T) {
+	tells := func(out []Action) (all []wire.Direct) {
+		for _, a := range out {
+			if b, ok := a.(Broadcast); ok {
+				if d, ok := b.Msg.(*wire.Direct); ok {
+					all = append(all, *d)
+				}
+			}
+		}
+		return all
+	}
+	for own, goesOn := range map[int64]bool{0: false, 7: true} {
+		m, now := probe(t)
+		told := tells(m.Step(now, OriginBytes{Bytes: own}, nil))
+		if goesOn != (len(told) == 1) || goesOn && (told[0].Done || told[0].Bytes != own) {
+			t.Errorf("got %d bytes: says %+v", own, told)
+		}
+		out := m.Step(now, directly(wire.Direct{Bytes: 9}), nil)
+		told = tells(out)
+		if m.origin.use.probing() != goesOn || stops(out) == goesOn || !goesOn && (len(told) != 1 || !told[0].Done) {
+			t.Errorf("got %d bytes before the other: goes on %v, says %+v", own, m.origin.use.probing(), told)
+		}
+	}
+	for _, ends := range []bool{false, true} {
+		m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+		m.Step(0, Start{}, nil)
+		root := &wire.Claim{Rank: wire.Rank{Strength: 9}.Confirm(), Size: 1 << 20, Waiting: true}
+		m.Step(1, claimed(2, root), nil)
+		m.Step(1, resigned(2, 2, &wire.Resign{Reason: wire.ReasonOriginNotFound, Backoff: 3600_000}), nil)
+		link := follow(t, m, 1, root)
+		m.Step(1, directly(wire.Direct{}), nil)
+		asked, end := time.Duration(0), m.cfg.Transfer.Lapse/2
+		for now := 100 * time.Millisecond; now < time.Minute && asked == 0; now += 100 * time.Millisecond {
+			if now == end && ends {
+				m.Step(now, directly(wire.Direct{Done: true}), nil)
+			}
+			m.Step(now, claimed(1, root), nil)
+			m.Step(now, Framed{Link: link, Frame: &wire.Progress{}}, nil)
+			if m.origin.use.probing() {
+				asked = now
+			}
+		}
+		if early := asked < m.cfg.Transfer.Lapse; asked <= end || early != ends {
+			t.Errorf("the other has ended %v: asks after %v", ends, asked)
+		}
+	}
+}
+
 // TestStalledOriginIsAskedByTurns: a server that is said to send no more may have too
 // many to send to. A device that checks takes its turn, as those do that download.
 func TestStalledOriginIsAskedByTurns(t *testing.T) {

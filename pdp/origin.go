@@ -136,6 +136,9 @@ func (o *originSide) begin(u use) {
 	o.m.act(OpenOrigin{From: o.m.held.Prefix()})
 }
 
+// probes reports whether a probe is under way.
+func (o *originSide) probes() bool { return o.busy() && o.use.probing() }
+
 // stop ends the download under way.
 func (o *originSide) stop() {
 	if o.busy() {
@@ -148,7 +151,9 @@ func (o *originSide) stop() {
 // was one.
 func (o *originSide) endProbe() bool {
 	was := o.use.probing()
-	o.use = o.use.plain()
+	if o.use = o.use.plain(); was {
+		o.m.act(Broadcast{&wire.Direct{Done: true, Prefix: o.m.held.Prefix(), Bytes: o.bytes}})
+	}
 	return was
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/load"
-	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -582,20 +581,25 @@ func TestJoinsTheTreeThatServes(t *testing.T) {
 	}
 }
 
-// TestSaysItIsTheRoot: a device is blamed for serving nothing only if it says itself, from
+// TestSaysItIsTheRoot: a root is blamed for serving nothing only if it says itself, from
 // its own address, that it has what the follower lacks.
 func TestSaysItIsTheRoot(t *testing.T) {
 	for from, blamed := range map[int]bool{1: true, 2: false} {
 		m := newMachine(File{Size: 4 << 20, Signed: true, Keyed: true}, 1)
 		m.Step(0, Start{}, nil)
-		c := wire.Claim{Rank: wire.Rank{Strength: 1}.Confirm(), Size: 4 << 20}
-		told := c
-		told.Prefix = 3
-		said := claimed(1, &told)
-		said.From = addr(from)
-		for now := time.Second; now < 15*time.Second && m.el.State() != election.Root; now += 100 * time.Millisecond {
+		c := wire.Claim{Rank: wire.Rank{Strength: 9}.Confirm(), Size: 4 << 20}
+		link := follow(t, m, 1, &c)
+		for now := time.Second; now < 15*time.Second && m.el.Root() != nil; now += 100 * time.Millisecond {
+			c.Bytes += 10_000 // it gets something
+			told := c
+			if told.Prefix = 3; from != 1 {
+				told.Rank = wire.Rank{Strength: 9} // else that would be another root
+			}
+			said := claimed(1, &told)
+			said.From = addr(from)
 			m.Step(now, claimed(1, &c), nil)
 			m.Step(now, said, nil)
+			m.Step(now, Framed{Link: link, Frame: &wire.Progress{}}, nil)
 			pass(t, m, now, now+99*time.Millisecond)
 		}
 		if got := m.el.WasDistrusted(addr(1).Addr()); got != blamed {

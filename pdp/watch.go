@@ -112,7 +112,7 @@ const mostBarren = 64
 // has sent one since.
 func (o *rootRecord) judge(now, least, long time.Duration, held int) {
 	w := o.watch
-	if w == nil || !o.addr.IsValid() || w.Claimed() <= held || now-max(w.Began(), o.served) <= least {
+	if w == nil || !o.addr.IsValid() || w.Prefix() <= held || now-max(w.Began(), o.served) <= least {
 		return
 	}
 	maps.DeleteFunc(o.barren, func(_ netip.Addr, until time.Duration) bool { return until <= now })

@@ -155,10 +155,9 @@ type RootWatch struct {
 	claimed  count         // the root's bytes as its claims say
 	relayed  map[wire.Peer]*count
 	latest   int64 // of the count that grew last
-	prefix   int   // most that anybody says it has
-	own      int   // most that it says itself
-	first    int   // what it said it holds, when it said first that it holds something
-	credible bool  // this device has come to hold that too
+	prefix   int
+	first    int  // what it said it holds, when it said first that it holds something
+	credible bool // this device has come to hold that too
 }
 
 // count is how many bytes somebody says that the root received in its download.
@@ -181,9 +180,6 @@ func NewRootWatch(cfg transfer.Config, now time.Duration) *RootWatch {
 // Root takes how far the root says it is, and reports whether it received
 // bytes since it said so last.
 func (w *RootWatch) Root(now time.Duration, prefix int, bytes int64) (moved bool) {
-	if w.own = max(w.own, prefix); w.first == 0 {
-		w.first = prefix
-	}
 	return w.say(now, &w.claimed, prefix, bytes)
 }
 
@@ -202,6 +198,9 @@ func (w *RootWatch) Relay(now time.Duration, parent wire.Peer, prefix int, bytes
 
 func (w *RootWatch) say(now time.Duration, c *count, prefix int, bytes int64) (moved bool) {
 	w.prefix = max(w.prefix, prefix)
+	if w.first == 0 {
+		w.first = prefix
+	}
 	fresh := c.said < 0
 	moved = !fresh && bytes > c.said
 	if fresh || bytes < c.said {
@@ -237,12 +236,8 @@ func (w *RootWatch) Credible() bool { return w.credible }
 // Began returns since when the root is watched.
 func (w *RootWatch) Began() time.Duration { return w.began }
 
-// Prefix returns how far the root is, in chunks, as it or a parent said.
+// Prefix returns how far the root is, in chunks.
 func (w *RootWatch) Prefix() int { return w.prefix }
-
-// Claimed returns how far the root itself said that it is, in chunks. What parents pass
-// on may have begun as another root's lie, and is no reason to blame this one.
-func (w *RootWatch) Claimed() int { return w.own }
 
 // Bytes returns how many bytes the root received, as the one said whose count grew
 // last: what does not grow is passed on without growing.

@@ -139,21 +139,3 @@ func TestCredible(t *testing.T) {
 		t.Error("a single chunk that came true is not credible")
 	}
 }
-
-// TestRootWatchClaimed: what parents pass on of the root says how far it is, and not what
-// it says itself.
-func TestRootWatchClaimed(t *testing.T) {
-	w := NewRootWatch(transfer.LAN(), 0)
-	w.Root(0, 3, 0)
-	w.Relay(0, wire.Peer{ID: 1}, 7, 0)
-	w.Root(0, 2, 0)
-	if w.Prefix() != 7 || w.Claimed() != 3 {
-		t.Errorf("is at %d, by itself at %d", w.Prefix(), w.Claimed())
-	}
-	if w.Mine(2); w.Credible() {
-		t.Error("credible before this device holds what the root said first")
-	}
-	if w.Mine(3); !w.Credible() {
-		t.Error("what a parent said counts as said by the root")
-	}
-}

@@ -167,10 +167,10 @@ func (b *Budget) ended(now time.Duration, a netip.Addr) {
 }
 
 // Taken reports whether another device uses the budget.
-func (b *Budget) Taken(now time.Duration) bool { return !b.other.IsZero() && now < b.until() }
+func (b *Budget) Taken(now time.Duration) bool { return !b.other.IsZero() && now < b.Until() }
 
-// until returns when the other's claim counts no more if nothing more is heard.
-func (b *Budget) until() time.Duration {
+// Until returns when the other's claim counts no more if nothing more is heard.
+func (b *Budget) Until() time.Duration {
 	return min(b.otherMoved+b.cfg.Lapse, b.heard[b.otherAddr.Addr()].since+b.share) + 1
 }
 
@@ -188,7 +188,7 @@ func (b *Budget) Deadline(before time.Duration) (time.Duration, bool) {
 	}
 	at := max(b.due, before+b.turn)
 	if !b.other.IsZero() {
-		at = max(at, b.until()+b.turn)
+		at = max(at, b.Until()+b.turn)
 	}
 	return at, true
 }
