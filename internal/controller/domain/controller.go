@@ -82,9 +82,9 @@ type Config struct {
 	// Reported is likewise told of devices that have reported, once their states are
 	// written. nil: nobody is.
 	Reported func(ctx context.Context, tx Tx, devices []string) error
-	// Failed is likewise told of a device whose report brings a failure, and of its
-	// state. nil: nobody is.
-	Failed func(ctx context.Context, tx Tx, d Device, s DeviceState) error
+	// Failed is likewise told of devices whose reports bring a failure, all that are
+	// written together. nil: nobody is.
+	Failed func(ctx context.Context, tx Tx, failed []FailedDevice) error
 }
 
 // Validate says what is missing or out of range.

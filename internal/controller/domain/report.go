@@ -94,7 +94,8 @@ func (c *Controller) take(ctx context.Context, tx Tx, all []told) (errs []error,
 	}
 	errs = make([]error, len(all))
 	var where *site.Places // once somebody needs it
-	var states, failed []DeviceState
+	var states []DeviceState
+	var failed []FailedDevice
 	var entries []HistoryEntry
 	for i, t := range all {
 		d, ok := devices[t.device]
@@ -127,7 +128,7 @@ func (c *Controller) take(ctx context.Context, tx Tx, all []told) (errs []error,
 		}
 		entries = append(entries, c.write(&s, heard, t)...)
 		if states = append(states, s); s.Failed() && (len(t.report.Failures) > 0 || s.Since.Equal(s.Reported)) {
-			failed = append(failed, s)
+			failed = append(failed, FailedDevice{d, s})
 		}
 	}
 	if err := tx.States().PutAll(ctx, states); err != nil {
@@ -136,7 +137,7 @@ func (c *Controller) take(ctx context.Context, tx Tx, all []told) (errs []error,
 	if err := c.remember(ctx, tx, entries); err != nil {
 		return nil, err
 	}
-	return errs, c.tell(ctx, tx, devices, states, failed)
+	return errs, c.tell(ctx, tx, states, failed)
 }
 
 // learn notes the model of a device that registered without a word on it.
@@ -181,13 +182,16 @@ func (c *Controller) trims(id string) bool {
 	return h.Sum32()%uint32(max(c.cfg.HistoryPerDevice/20, 1)) == 0
 }
 
+// FailedDevice is a device that tells of a failure, and its state with that.
+type FailedDevice struct {
+	Device Device
+	State  DeviceState
+}
+
 // tell tells whoever is to be told of devices that have reported.
-func (c *Controller) tell(ctx context.Context, tx Tx, devices map[string]Device, states, failed []DeviceState) error {
-	for _, s := range failed {
-		if c.cfg.Failed == nil {
-			break
-		}
-		if err := c.cfg.Failed(ctx, tx, devices[s.Device], s); err != nil {
+func (c *Controller) tell(ctx context.Context, tx Tx, states []DeviceState, failed []FailedDevice) error {
+	if c.cfg.Failed != nil && len(failed) > 0 {
+		if err := c.cfg.Failed(ctx, tx, failed); err != nil {
 			return err
 		}
 	}

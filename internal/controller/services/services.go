@@ -106,8 +106,8 @@ func New(ctx context.Context, cfg Config) (s Services, err error) {
 		return roll.Reported(ctx, tx, devices)
 	}
 	var hooks *webhooks.Service
-	cfg.Domain.Failed = func(ctx context.Context, tx domain.Tx, d domain.Device, state domain.DeviceState) error {
-		return hooks.DeviceFailed(ctx, tx, d, state)
+	cfg.Domain.Failed = func(ctx context.Context, tx domain.Tx, failed []domain.FailedDevice) error {
+		return hooks.DevicesFailed(ctx, tx, failed)
 	}
 	kept.Told = func(ctx context.Context, tx domain.Tx, before rollout.State, r domain.Rollout) error {
 		return hooks.RolloutChanged(ctx, tx, before, r)

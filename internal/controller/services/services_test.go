@@ -47,7 +47,7 @@ func TestConfig(t *testing.T) {
 			c.Domain.Reported = func(context.Context, domain.Tx, []string) error { return nil }
 		},
 		"who hears of failures": func(c *services.Config) {
-			c.Domain.Failed = func(context.Context, domain.Tx, domain.Device, domain.DeviceState) error { return nil }
+			c.Domain.Failed = func(context.Context, domain.Tx, []domain.FailedDevice) error { return nil }
 		},
 	} {
 		c := good

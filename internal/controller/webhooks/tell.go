@@ -45,18 +45,18 @@ type Trial struct {
 	By      string `json:"by"`
 }
 
-// DeviceFailed tells of the failures that a report has brought; it is domain.Config's
+// DevicesFailed tells of the failures that reports have brought; it is domain.Config's
 // Failed.
-func (s *Service) DeviceFailed(ctx context.Context, tx domain.Tx, d domain.Device, state domain.DeviceState) error {
-	for _, f := range summary.Of(d, state) {
-		if !f.Since.Equal(state.Reported) {
-			continue // it was told when it happened
-		}
-		if err := s.tell(ctx, tx, webhook.DeviceFailed, f); err != nil {
-			return err
+func (s *Service) DevicesFailed(ctx context.Context, tx domain.Tx, failed []domain.FailedDevice) error {
+	var all []any
+	for _, d := range failed {
+		for _, f := range summary.Of(d.Device, d.State) {
+			if f.Since.Equal(d.State.Reported) { // else it was told when it happened
+				all = append(all, f)
+			}
 		}
 	}
-	return nil
+	return s.tell(ctx, tx, webhook.DeviceFailed, all...)
 }
 
 // RolloutChanged tells of a rollout; it is what rollouts.Store tells.
@@ -67,9 +67,12 @@ func (s *Service) RolloutChanged(ctx context.Context, tx domain.Tx, before rollo
 	return s.tell(ctx, tx, webhook.RolloutChanged, told)
 }
 
-// tell puts a message for each webhook that wants it into the queue, in the
+// tell puts messages for each webhook that wants them into the queue, in the
 // transaction of what happened.
-func (s *Service) tell(ctx context.Context, of domain.Tx, event string, data any) error {
+func (s *Service) tell(ctx context.Context, of domain.Tx, event string, all ...any) error {
+	if len(all) == 0 {
+		return nil
+	}
 	tx := domain.Whole(of)
 	hooks, err := domain.Collect(ctx, tx.Webhooks(), domain.None{})
 	if err != nil {
@@ -80,33 +83,37 @@ func (s *Service) tell(ctx context.Context, of domain.Tx, event string, data any
 		return nil
 	}
 	now := s.ctl.Time()
-	body, err := json.Marshal(Message{event, now, data})
-	if err != nil {
-		return err
-	}
-	for _, w := range hooks {
-		waiting, err := count(ctx, tx, w.Name, webhook.Pending)
+	for _, data := range all {
+		body, err := json.Marshal(Message{event, now, data})
 		if err != nil {
 			return err
 		}
-		if waiting >= MaxPending {
-			w.Dropped++
-			if err := tx.Webhooks().Put(ctx, &w); err != nil {
+		for i := range hooks {
+			if err := s.put(ctx, tx, &hooks[i], webhook.Delivery{Event: event, At: now, Body: string(body)}); err != nil {
 				return err
 			}
-			continue
-		}
-		d := domain.Delivery{Delivery: webhook.Delivery{ID: s.id(now), Webhook: w.Name, Event: event, At: now,
-			Body: string(body), State: webhook.Pending, Next: now}}
-		d.Created, d.Changed = now, now
-		if err := tx.Deliveries().Put(ctx, &d); err != nil {
-			return err
-		}
-		if err := s.cfg.Queue.Deliver(ctx, tx, d.ID, now); err != nil {
-			return err
 		}
 	}
 	return nil
+}
+
+// put puts a message for a webhook into the queue, or drops it.
+func (s *Service) put(ctx context.Context, tx domain.Tx, w *domain.Webhook, told webhook.Delivery) error {
+	waiting, err := count(ctx, tx, w.Name, webhook.Pending)
+	if err != nil {
+		return err
+	}
+	if waiting >= MaxPending {
+		w.Dropped++
+		return tx.Webhooks().Put(ctx, w)
+	}
+	told.ID, told.Webhook, told.State, told.Next = s.id(told.At), w.Name, webhook.Pending, told.At
+	d := domain.Delivery{Delivery: told}
+	d.Created, d.Changed = told.At, told.At
+	if err := tx.Deliveries().Put(ctx, &d); err != nil {
+		return err
+	}
+	return s.cfg.Queue.Deliver(ctx, tx, d.ID, told.At)
 }
 
 // id orders messages by time.

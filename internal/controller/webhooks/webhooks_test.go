@@ -74,8 +74,8 @@ type rig struct {
 func newRig(t *testing.T, pauses ...time.Duration) *rig {
 	r := &rig{Fleet: realmsuite.New(t), t: t}
 	cfg := r.Config
-	cfg.Failed = func(ctx context.Context, tx domain.Tx, d domain.Device, s domain.DeviceState) error {
-		return r.hooks.DeviceFailed(ctx, tx, d, s)
+	cfg.Failed = func(ctx context.Context, tx domain.Tx, failed []domain.FailedDevice) error {
+		return r.hooks.DevicesFailed(ctx, tx, failed)
 	}
 	var err error
 	if r.queue, err = jobs.Open(t.Context(), r.Store); err != nil {
@@ -377,7 +377,7 @@ func TestBounds(t *testing.T) {
 	r.add(webhooks.NewWebhook{Name: "chat", URL: "https://chat.example/in"})
 	err := r.Store.Update(t.Context(), func(tx domain.Tx) error {
 		var all []domain.Delivery
-		for i := range webhooks.MaxPending {
+		for i := range webhooks.MaxPending - 1 {
 			all = append(all, domain.Delivery{Delivery: webhook.Delivery{ID: fmt.Sprintf("m%04d", i), Webhook: "chat",
 				State: webhook.Pending}})
 		}
@@ -386,8 +386,20 @@ func TestBounds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	now := time.Unix(1_780_000_000, 0)
+	var together []domain.FailedDevice
+	for _, since := range []time.Time{now, now, now.Add(-time.Hour), now} {
+		together = append(together, domain.FailedDevice{Device: domain.Device{Name: realmsuite.Own},
+			State: domain.DeviceState{Since: since, Reported: now, Last: report.Device{State: report.StateFailed}}})
+	}
+	err = r.Store.Update(t.Context(), func(tx domain.Tx) error {
+		return errors.Join(r.hooks.DevicesFailed(t.Context(), tx, together), r.hooks.DevicesFailed(t.Context(), tx, nil))
+	})
+	if v := r.list(); err != nil || v.Pending != webhooks.MaxPending || v.Dropped != 2 {
+		t.Errorf("%d wait, %d dropped of three that are new: %v", v.Pending, v.Dropped, err)
+	}
 	r.says(report.StateFailed)
-	if v := r.list(); v.Pending != webhooks.MaxPending || v.Dropped != 1 {
+	if v := r.list(); v.Pending != webhooks.MaxPending || v.Dropped != 3 {
 		t.Errorf("%d wait, %d dropped", v.Pending, v.Dropped)
 	}
 }
@@ -408,7 +420,7 @@ func TestRealm(t *testing.T) {
 			t.Fatal(err)
 		}
 		return s
-	}, "Count", "Deliver", "DeviceFailed", "Rebuild", "RolloutChanged")
+	}, "Count", "Deliver", "DevicesFailed", "Rebuild", "RolloutChanged")
 	if _, err := r.hooks.List(t.Context(), r.Ken, domain.Page{}); !errors.Is(err, domain.ErrForbidden) {
 		t.Errorf("he may list them: %v", err)
 	}
