@@ -112,7 +112,7 @@ func (d *DB) Update(ctx context.Context, fn func(domain.Tx) error) error {
 			return d.wrap(err)
 		}
 	}
-	own := &tx{Tx: t, dialect: d.Dialect, trace: d.Trace}
+	own := &tx{Tx: t, dialect: d.Dialect, trace: d.Trace, seen: map[string]map[string]int64{}}
 	err = fn(own)
 	if late := own.settle(); late != nil {
 		err = late // what failed after it did so because of it
@@ -221,7 +221,24 @@ type tx struct {
 	// is the first error of one that was.
 	late   []*lateStatement
 	failed error
+	// seen are the versions of rows that were read by their keys, 0 for none, by tables:
+	// nobody else writes them until this transaction ends. nil: others may.
+	seen map[string]map[string]int64
 }
+
+// sees remembers the version of a row.
+func (t *tx) sees(table, key string, version int64) {
+	if t.seen == nil {
+		return
+	}
+	if t.seen[table] == nil {
+		t.seen[table] = map[string]int64{}
+	}
+	t.seen[table][key] = version
+}
+
+// unsees forgets all versions: one row that goes may take others with it.
+func (t *tx) unsees() { clear(t.seen) }
 
 // Revision implements domain.Revised.
 func (t *tx) Revision(ctx context.Context, tables ...string) (n int64, ok bool, err error) {
@@ -246,6 +263,9 @@ func (t *tx) statement(query string, args []any) string {
 func (t *tx) exec(ctx context.Context, what, query string, args ...any) (int64, error) {
 	if err := t.settle(); err != nil {
 		return 0, err
+	}
+	if strings.HasPrefix(query, "DELETE ") {
+		t.unsees()
 	}
 	res, err := t.ExecContext(ctx, t.statement(query, args), t.planned(args)...)
 	if err != nil {

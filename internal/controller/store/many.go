@@ -31,6 +31,10 @@ func (t *table[T, F, P]) GetAll(ctx context.Context, keys []string) (map[string]
 		for i := range found {
 			all[P(&found[i]).Key()] = found[i]
 		}
+		for _, key := range part {
+			v := all[key]
+			t.tx.sees(t.name, key, P(&v).Stamp().Version)
+		}
 	}
 	return all, nil
 }
@@ -93,7 +97,9 @@ func (t *table[T, F, P]) PutAll(ctx context.Context, all []T) error {
 		}
 	}
 	for i := range all {
-		P(&all[i]).Stamp().Version++
+		m := P(&all[i]).Stamp()
+		m.Version++
+		t.tx.sees(t.name, P(&all[i]).Key(), m.Version)
 	}
 	return nil
 }
@@ -110,7 +116,15 @@ func (t *table[T, F, P]) checkVersions(ctx context.Context, all []T) error {
 		keys, want[key] = append(keys, key), P(&all[i]).Stamp().Version
 	}
 	have := make(map[string]int64, len(all))
-	for part := range slices.Chunk(keys, maxTuples) {
+	var unseen []string
+	for _, key := range keys {
+		if version, seen := t.tx.seen[t.name][key]; seen && version > 0 {
+			have[key] = version
+		} else if !seen {
+			unseen = append(unseen, key)
+		}
+	}
+	for part := range slices.Chunk(unseen, maxTuples) {
 		err := t.among(ctx, "id, version", part, func(rows *sql.Rows) error {
 			var id string
 			var version int64

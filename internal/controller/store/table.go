@@ -87,8 +87,11 @@ func (t *table[T, F, P]) Put(ctx context.Context, v *T) error {
 	}
 	if err != nil {
 		m.Version = old
+		t.tx.unsees()
+		return err
 	}
-	return err
+	t.tx.sees(t.name, P(v).Key(), m.Version)
+	return nil
 }
 
 // cells are the names and values of all columns but the key.

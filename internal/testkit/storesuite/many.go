@@ -87,6 +87,54 @@ func many(t *testing.T, open Open) {
 	})
 }
 
+// known: what was read by its key is written with the version that it has then, whatever
+// the same transaction did to it in between.
+func known(t *testing.T, open Open) {
+	s := fresh(t, open)
+	update(t, s, func(ctx context.Context, tx domain.Tx) error {
+		d := domain.Device{Meta: domain.Meta{Created: at}, Name: "SEP1", Settings: policy.Values{}}
+		state := domain.DeviceState{Meta: domain.Meta{Created: at}, Device: d.Name, Last: sampleState.Last}
+		if err := errors.Join(tx.Devices().Put(ctx, &d), tx.States().Put(ctx, &state)); err != nil {
+			return err
+		}
+		read := func(key string) domain.Device {
+			all, err := tx.Devices().GetAll(ctx, []string{key})
+			if err != nil {
+				t.Error(err)
+			}
+			return all[key]
+		}
+		write := func(what string, d domain.Device, want error) {
+			if err := tx.Devices().PutAll(ctx, []domain.Device{d}); !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", what, err, want)
+			}
+		}
+		first := read("SEP1")
+		once := first
+		if err := tx.Devices().Put(ctx, &once); err != nil {
+			return err
+		}
+		write("the version before", first, domain.ErrConflict)
+		write("the one that is there", once, nil)
+		write("the same again", once, domain.ErrConflict)
+		added := domain.Device{Meta: domain.Meta{Created: at}, Name: "SEP2", Settings: policy.Values{}}
+		if there := read("SEP2"); there.Version != 0 {
+			t.Errorf("a device is there that nobody has added: %+v", there)
+		}
+		write("a new one", added, nil)
+		write("a new one that is there", added, domain.ErrExists)
+		states, err := tx.States().GetAll(ctx, []string{"SEP1"})
+		if err = errors.Join(err, tx.Devices().Delete(ctx, "SEP1", 0)); err != nil {
+			return err
+		}
+		if err := tx.States().PutAll(ctx, []domain.DeviceState{states["SEP1"]}); !errors.Is(err, domain.ErrConflict) {
+			t.Errorf("a state that went with its device: %v", err)
+		}
+		write("the other one", read("SEP2"), nil)
+		return nil
+	})
+}
+
 // manyLogs likewise of entries.
 func manyLogs(t *testing.T, open Open) {
 	s := fresh(t, open)

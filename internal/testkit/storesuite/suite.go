@@ -26,7 +26,7 @@ func Run(t *testing.T, open Open) {
 		{"OddKeys", oddKeys},
 		{"Loads", loads}, {"Sites", sites}, {"States", states}, {"Credentials", credentials}, {"Logs", logs},
 		{"Rollouts", rolloutTables}, {"Orders", orderTables}, {"Savings", savingTable},
-		{"Many", many}, {"ManyLogs", manyLogs}, {"Jobs", jobTables},
+		{"Many", many}, {"Known", known}, {"ManyLogs", manyLogs}, {"Jobs", jobTables},
 		{"Ways", ways}, {"Tallies", tallies},
 		{"Everything", everything},
 		{"OneWriter", oneWriter}, {"Snapshot", snapshot}, {"ReadOnly", readOnly}, {"Reopen", reopens},
