@@ -187,7 +187,7 @@ func (t *tx) apply(ctx context.Context, d deltas) error {
 	keys := slices.SortedFunc(maps.Keys(d), func(a, b tallyKey) int {
 		return cmp.Or(cmp.Compare(a.scope, b.scope), cmp.Compare(a.site, b.site), cmp.Compare(a.model, b.model))
 	})
-	fewer := false
+	var fewer [][]any
 	for part := range slices.Chunk(keys, maxTuples) {
 		rows := make([][]any, len(part))
 		for i, k := range part {
@@ -195,17 +195,45 @@ func (t *tx) apply(ctx context.Context, d deltas) error {
 			for _, n := range d[k] {
 				row = append(row, n)
 			}
-			rows[i], fewer = row, fewer || d[k][0] < 0
+			if rows[i] = row; d[k][0] < 0 {
+				fewer = append(fewer, k.values())
+			}
 		}
 		if err := t.insert(ctx, "count devices", "tallies", tallyColumns, rows, end); err != nil {
 			return err
 		}
 	}
-	if !fewer {
+	for part := range slices.Chunk(fewer, maxTuples) {
+		if err := t.emptied(ctx, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// emptied removes those of some tallies that count no device any more: by their keys,
+// since an index of what changes would have each change write to all indices.
+func (t *tx) emptied(ctx context.Context, keys [][]any) error {
+	const what = "count devices"
+	if !t.dialect.Arrays {
+		query := "DELETE FROM tallies WHERE n = 0 AND " + strings.Join(keyColumns, " = ? AND ") + " = ?"
+		for _, key := range keys {
+			if _, err := t.exec(ctx, what, query, key...); err != nil {
+				return err
+			}
+		}
 		return nil
 	}
-	_, err := t.exec(ctx, "count devices", "DELETE FROM tallies WHERE n = 0") // few, of which there is an index
-	return err
+	lists, same, args := make([]string, len(keyColumns)), make([]string, len(keyColumns)), make([]any, len(keyColumns))
+	for j, name := range keyColumns {
+		values, of, err := array(keys, j)
+		if err != nil {
+			return fmt.Errorf("%s: %s: column %s: %w", t.dialect.Name, what, name, err)
+		}
+		args[j], lists[j], same[j] = values, "?::"+of, "t."+name+" = r."+name
+	}
+	return t.later(ctx, what, "DELETE FROM tallies t USING unnest("+strings.Join(lists, ", ")+") AS r ("+
+		strings.Join(keyColumns, ", ")+") WHERE t.n = 0 AND "+strings.Join(same, " AND "), args)
 }
 
 // countedTable is a table whose rows count.

@@ -93,6 +93,7 @@ var written = map[int64][]string{
 	},
 	14: {}, // brings indices only
 	15: {}, // likewise
+	16: {}, // likewise
 }
 
 // Migrations runs over every version that a database may be of: a database of
