@@ -82,6 +82,10 @@ type clock struct {
 	skipped time.Duration // the driver's time less the own
 }
 
+// newClock returns the clock of a machine that is late if it misses a deadline by more than
+// the given time.
+func newClock(late time.Duration) clock { return clock{late: late} }
+
 // read returns the own time. It never goes back, and goes on after a deadline that was
 // slept through as if it had been missed by c.late.
 func (c *clock) read(now time.Duration) time.Duration {
@@ -107,7 +111,7 @@ type concern interface {
 // New returns the machine of a file. The configuration must be valid.
 func New(cfg Config, self Self, file File, rnd *rand.Rand) *Machine {
 	m := &Machine{cfg: cfg, self: self, file: file, rnd: rnd, conflicts: conflicts{},
-		clock: clock{late: cfg.Transfer.Silence}}
+		clock: newClock(cfg.Transfer.Silence)}
 	m.el, m.following, m.root, m.children = newCandidate(m), newFollowing(m), newRootSide(m), newChildren(m)
 	m.held, m.repair, m.origin, m.fallback = newHeld(m), newRepair(m), newOriginSide(m), newFallback(m)
 	m.concerns = [...]concern{m.el, m.following, m.root, m.fallback, m.children, m.held, m.repair}

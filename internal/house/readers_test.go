@@ -42,7 +42,6 @@ var harmlessReaders = map[string]string{
 	"(*internal/lab/measure.beside).call":                  "packets that the laboratory itself has sent",
 	"(*internal/device/status.Dir).drawID":                 "random bytes",
 	"(*internal/lab/site.Namespaces).Ports":                "a link that the laboratory has named",
-	"internal/controller/webhook.Sign":                     "a secret that the controller itself has made",
 	"internal/controller/webhooks.client":                  "an address that the resolver tells",
 	"(*internal/sim.Task).tablePart":                       "tokens of the simulator",
 	"(*internal/sim.end).read":                             "tokens of the simulator",
