@@ -41,7 +41,9 @@ type Seen struct {
 	Small time.Duration
 	// Bytes that came.
 	Bytes int
-	// First is what may be under way to begin with, in bytes. 0 means 32 KiB.
+	// First is what may be under way to begin with, in bytes, where others have the line:
+	// more only as it turns out to be free. 0: this is the first, and begins with 32 KiB,
+	// and twice as much in each round trip until something waits.
 	First float64
 	// Least is the least that may be under way, in bytes: what the connections need to
 	// go on at all.
@@ -132,7 +134,7 @@ func (c *Control) empty() time.Duration {
 // about once in a round trip; what comes sooner only adds to what is known of the line.
 func (c *Control) Step(now time.Time, s Seen) (window float64) {
 	if !c.began {
-		*c = Control{began: true, starting: true, window: max(cmp.Or(s.First, first), s.Least), last: now,
+		*c = Control{began: true, starting: s.First == 0, window: max(cmp.Or(s.First, first), s.Least), last: now,
 			pause: now.Add(pauseEvery)}
 	}
 	c.came += float64(s.Bytes)

@@ -251,7 +251,14 @@ func TestShared(t *testing.T) {
 			t.Errorf("shared %v: begins with %v bytes", shared, window)
 		}
 	}
-	if window := new(Control).Step(time.Unix(0, 0), Seen{}); window != first {
-		t.Errorf("without a word on it: begins with %v bytes", window)
+	for begins, grows := range map[float64]float64{0: 4 * first, leastAll: 2 * leastAll} {
+		c, now, window := new(Control), time.Unix(0, 0), 0.0
+		for range 3 { // nothing waits
+			window = c.Step(now, Seen{First: begins, Least: leastAll, Trip: 40 * time.Millisecond, Bytes: int(window)})
+			now = now.Add(40 * time.Millisecond)
+		}
+		if window > grows || begins == 0 && window < grows {
+			t.Errorf("begins with %v bytes: %v after two round trips, want %v", begins, window, grows)
+		}
 	}
 }

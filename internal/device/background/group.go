@@ -1,6 +1,7 @@
 package background
 
 import (
+	"cmp"
 	"math"
 	"net"
 	"sync"
@@ -58,31 +59,26 @@ type seen struct {
 	least time.Duration
 }
 
-// Share says whether another device of the site downloads over the same line: that one
-// has found what the line takes, so this one begins with the least.
+// Share says before a download whether another device of the site downloads over the same
+// line: that one has found what the line takes, so this one begins with the least. What
+// connections have offered they do not take back: it needs new ones for that.
 func (g *Group) Share(shared bool) {
 	if g == nil {
 		return
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.shared == shared {
-		return
-	}
-	g.shared = shared
-	for _, m := range g.members { // made ahead
-		if time.Since(m.last) >= quiet {
-			m.bound(g.idle())
-		}
+	if g.shared = shared; shared {
+		g.all, g.control = 0, Control{}
 	}
 }
 
-// begins is what may be under way at first, in bytes.
+// begins is what may be under way at first, in bytes; 0: nobody else has the line.
 func (g *Group) begins() int {
 	if g.shared {
 		return leastAll
 	}
-	return first
+	return 0
 }
 
 // Join takes a connection. It leaves by itself when it is closed.
@@ -210,7 +206,7 @@ func (g *Group) share(now time.Time, all, active int) {
 func (g *Group) idle() int {
 	all := g.all
 	if all == 0 { // it is the first
-		all = g.begins()
+		all = cmp.Or(g.begins(), first)
 	}
 	return max(packet, part(all, packet, g.active+1, g.active))
 }

@@ -91,6 +91,10 @@ func (h *httpOrigin) open(ctx context.Context, r Request) (*Body, error) {
 	if !r.Beside {
 		h.conns.group.Share(r.Shared)
 	}
+	if r.Shared && h.cfg.Background && !r.Beside {
+		h.conns.ahead.release(connectionKey(r.URL)) // they offer more than may come at once
+		h.conns.own.CloseIdleConnections()
+	}
 	if r.Others > 0 && h.conns.direct(r.URL) {
 		h.conns.ahead.more(ctx, r.URL, r.Others, r.Made)
 	}
