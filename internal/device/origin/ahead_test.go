@@ -95,3 +95,38 @@ func TestAheadGivesWay(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+// TestSharedLine: in the background, a download beside that of another device goes over a
+// new connection: the one that was made ahead has offered the server more than may come
+// at once. Any other download goes over that one.
+func TestSharedLine(t *testing.T) {
+	for _, c := range []struct {
+		background, shared bool
+		want               int32
+	}{{true, true, 2}, {true, false, 1}, {false, true, 1}} {
+		var made atomic.Int32
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = w.Write([]byte("firmware"))
+		}))
+		s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				made.Add(1)
+			}
+		}
+		s.Start()
+		m := newMux(t, Config{Background: c.background})
+		u := parseURL(t, s.URL+"/f")
+		if err := m.Prepare(t.Context(), u); err != nil {
+			t.Fatal(err)
+		}
+		b, err := m.Open(t.Context(), Request{URL: u, Size: -1, Shared: c.shared})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Close()
+		if n := made.Load(); n != c.want {
+			t.Errorf("background %v, shared %v: %d connections, not %d", c.background, c.shared, n, c.want)
+		}
+		s.Close()
+	}
+}
