@@ -14,6 +14,7 @@ import (
 type Health struct {
 	cfg    transfer.Config
 	own    int           // failed attempts of this device without progress
+	spared int           // those that may be the fault of others' downloads, since then
 	mine   wire.Reason   // why the last of them failed
 	before time.Duration // left alone until then because of them
 	others int           // failures that peers told
@@ -28,7 +29,7 @@ func NewHealth(cfg transfer.Config) *Health { return &Health{cfg: cfg} }
 
 // Progress tells that bytes came from the origin: it works.
 func (p *Health) Progress(now time.Duration) {
-	p.own, p.others = 0, 0
+	p.own, p.spared, p.others = 0, 0, 0
 	p.before, p.asked = min(p.before, now), min(p.asked, now)
 	p.fed, p.ever = now, true
 }
@@ -36,7 +37,7 @@ func (p *Health) Progress(now time.Duration) {
 // Served tells that a peer sent a chunk. The chunk is from the origin, which
 // therefore works; during a back-off it may be from before the failure.
 func (p *Health) Served(now time.Duration) {
-	p.own = 0
+	p.own, p.spared = 0, 0
 	if now >= p.NotBefore() {
 		p.others = 0
 		p.fed, p.ever = now, true
@@ -55,11 +56,12 @@ func (p *Health) Heard(now, backoff time.Duration, why wire.Reason) {
 }
 
 // Failed counts an attempt of this device and returns for how long it leaves the
-// origin alone. One that brought bytes while others downloaded too, and was too slow for
-// that, is none to give up for: crowded says so.
+// origin alone. One that brought bytes while others downloaded too may have been too slow
+// for that, which crowded says: it is none to give up for, cfg.Attempts times.
 func (p *Health) Failed(now time.Duration, why wire.Reason, crowded bool) time.Duration {
-	if p.own++; crowded {
-		p.own = min(p.own, max(1, p.cfg.Attempts-1))
+	if p.own++; crowded && p.own >= p.cfg.Attempts && p.spared < p.cfg.Attempts {
+		p.spared++
+		p.own = max(1, p.cfg.Attempts-1)
 	}
 	p.last, p.mine = why, why
 	d := p.cfg.Backoff

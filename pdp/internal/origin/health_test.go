@@ -140,17 +140,29 @@ func TestOutageByHearsay(t *testing.T) {
 	}
 }
 
-// TestCrowded: a device gives up after so many failures of its own, but not for those that
-// came since many downloaded at once.
+// TestCrowded: a device gives up after so many failures of its own, and after twice as many
+// where each may have come since many downloaded at once: a server that always stops in the
+// middle serves all others no better. What comes begins the count again.
 func TestCrowded(t *testing.T) {
 	cfg := transfer.LAN()
 	p := NewHealth(cfg)
-	for range 10 {
+	for range 2*cfg.Attempts - 1 {
 		if p.Failed(0, wire.ReasonOriginStalled, true); p.Spent(0) || !p.Failing() {
 			t.Fatal("gives up for what others do, or knows of no failure")
 		}
 	}
-	if p.Failed(0, wire.ReasonOriginStalled, false); !p.Spent(0) {
+	if p.Failed(0, wire.ReasonOriginStalled, true); !p.Spent(0) {
+		t.Error("never gives up while others download")
+	}
+	p.Progress(0)
+	for range cfg.Attempts {
+		p.Failed(0, wire.ReasonOriginStalled, true)
+	}
+	later := cfg.Outage + time.Second
+	if p.Spent(later) {
+		t.Error("gives up, though something came meanwhile")
+	}
+	if p.Failed(later, wire.ReasonOriginStalled, false); !p.Spent(later) {
 		t.Error("never gives up")
 	}
 }
