@@ -184,7 +184,13 @@ func (f *fallback) adopt() {
 // done gives the budget back, and tells the others.
 func (f *fallback) done() {
 	f.budget.Done()
-	f.m.act(Broadcast{&wire.Direct{Done: true, Prefix: f.m.held.Prefix(), Bytes: f.m.origin.bytes}})
+	f.tell(wire.ReasonNone, true)
+}
+
+// tell tells the others how far the download under way is, or that it is done.
+func (f *fallback) tell(why wire.Reason, done bool) {
+	m := f.m
+	m.act(Broadcast{&wire.Direct{Reason: why, Done: done, Prefix: m.held.Prefix(), Bytes: m.origin.bytes}})
 }
 
 // fetched takes a chunk of the origin. Where a few have come and none from peers, a
@@ -271,12 +277,12 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 		if !d.Done {
 			f.others = m.now
 		}
-		if !d.Done && m.origin.probes() && (m.origin.bytes == 0 || c.Peer.Less(m.self.Peer)) {
+		if !d.Done && m.origin.bytes == 0 && m.origin.probes() {
 			m.origin.stop() // the other's is enough
 			m.origin.endProbe()
 		}
-	} else if at, set := f.probe.deadline(); d.Done && set {
-		f.probe.start(min(at, f.probes()))
+	} else if d.Done && f.probe.set {
+		f.probes(f.m.now)
 	}
 	if m.held.complete() && !d.Done {
 		m.el.elect(func(o *election.Output) { m.el.Needed(m.now, o) })
@@ -419,9 +425,7 @@ func (f *fallback) settle() {
 		m.origin.open(m.now)
 	}
 	if (f.budget.Active() || m.origin.probes() && m.origin.bytes > 0) && m.now >= f.announce {
-		m.act(Broadcast{&wire.Direct{
-			Reason: wire.ReasonPeersFailed, Prefix: m.held.Prefix(), Bytes: m.origin.bytes,
-		}})
+		f.tell(wire.ReasonPeersFailed, false)
 		f.announce = m.now + m.cfg.Election.Announce
 	}
 }
@@ -496,31 +500,28 @@ func (f *fallback) settleProbe() {
 		return
 	}
 	if !f.probe.set {
-		f.probe.start(f.probes())
+		f.probes(f.m.now)
 	}
 	if !f.probe.due(m.now) {
 		return
 	}
 	if f.budget.Taken(m.now) && !f.waited { // another asks, and says what comes of it
 		f.waited = true
-		f.probe.start(f.budget.Until() + f.jitter())
+		f.probes(f.budget.Until())
 		return
 	}
 	f.probe.stop()
 	m.note(report.KindFallback, m.origin.Last(), netip.AddrPort{}, note.AsksOnce{Tried: m.origin.Tried()})
-	m.act(Broadcast{&wire.Direct{Reason: m.origin.Last(), Prefix: m.held.Prefix()}})
 	f.announce = m.now
 	m.origin.probe()
+	f.tell(m.origin.Last(), false)
 }
 
-// probes is when this device may ask the origin next.
-func (f *fallback) probes() time.Duration {
-	return max(f.m.now, f.m.origin.ProbeNotBefore()) + 1 + f.jitter()
-}
-
-// jitter keeps devices from doing the same at the same time.
-func (f *fallback) jitter() time.Duration {
-	return time.Duration(f.m.rnd.Int64N(int64(f.m.cfg.Transfer.FallbackJitter)))
+// probes has this device ask the origin at a time, or when its own pause is over, but not
+// together with others.
+func (f *fallback) probes(at time.Duration) {
+	jitter := time.Duration(f.m.rnd.Int64N(int64(f.m.cfg.Transfer.FallbackJitter)))
+	f.probe.start(max(at, f.m.origin.ProbeNotBefore()) + 1 + jitter)
 }
 
 // probed takes the first chunk of a probe. If it is from the origin and there

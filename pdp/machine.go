@@ -90,10 +90,12 @@ func newClock(late time.Duration) clock { return clock{late: late} }
 // slept through as if it had been missed by c.late.
 func (c *clock) read(now time.Duration) time.Duration {
 	own := now - c.skipped
-	if at, ok := c.due.deadline(); ok && own-c.late > at {
-		own = at + c.late
+	if c.due.set && own-c.due.at > c.late {
+		own = c.due.at + c.late
 	}
-	c.at = max(c.at, own)
+	if own > c.at {
+		c.at = own
+	}
 	c.skipped = now - c.at
 	return c.at
 }

@@ -137,7 +137,7 @@ func (o *originSide) begin(u use) {
 }
 
 // probes reports whether a probe is under way.
-func (o *originSide) probes() bool { return o.busy() && o.use.probing() }
+func (o *originSide) probes() bool { return o.use > probeCut }
 
 // stop ends the download under way.
 func (o *originSide) stop() {
@@ -152,7 +152,7 @@ func (o *originSide) stop() {
 func (o *originSide) endProbe() bool {
 	was := o.use.probing()
 	if o.use = o.use.plain(); was {
-		o.m.act(Broadcast{&wire.Direct{Done: true, Prefix: o.m.held.Prefix(), Bytes: o.bytes}})
+		o.m.fallback.tell(wire.ReasonNone, true)
 	}
 	return was
 }

@@ -1,9 +1,6 @@
 package background
 
-import (
-	"cmp"
-	"time"
-)
+import "time"
 
 // Control decides how many bytes may be under way to a device, over all of its
 // connections. It is pure: the caller measures and passes in the time.
@@ -134,8 +131,10 @@ func (c *Control) empty() time.Duration {
 // about once in a round trip; what comes sooner only adds to what is known of the line.
 func (c *Control) Step(now time.Time, s Seen) (window float64) {
 	if !c.began {
-		*c = Control{began: true, starting: s.First == 0, window: max(cmp.Or(s.First, first), s.Least), last: now,
-			pause: now.Add(pauseEvery)}
+		*c = Control{began: true, window: max(s.First, s.Least), last: now, pause: now.Add(pauseEvery)}
+		if s.First == 0 {
+			c.starting, c.window = true, max(first, s.Least)
+		}
 	}
 	c.came += float64(s.Bytes)
 	c.small.note(now, s.Small)

@@ -247,9 +247,9 @@ func TestShared(t *testing.T) {
 		if idle := g.idle(); idle > int(begins) || idle <= int(begins)-packet {
 			t.Errorf("shared %v: a connection that is not active has %d bytes", shared, idle)
 		}
-		if window := new(Control).Step(time.Unix(0, 0), Seen{First: float64(g.begins()), Least: leastAll}); window != begins {
-			t.Errorf("shared %v: begins with %v bytes", shared, window)
-		}
+	}
+	if window := new(Control).Step(time.Unix(0, 0), Seen{First: leastAll, Least: leastAll}); window != leastAll {
+		t.Errorf("begins with %v bytes, not the %v that it was told", window, leastAll)
 	}
 	for begins, grows := range map[float64]float64{0: 4 * first, leastAll: 2 * leastAll} {
 		c, now, window := new(Control), time.Unix(0, 0), 0.0

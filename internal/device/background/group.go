@@ -1,7 +1,6 @@
 package background
 
 import (
-	"cmp"
 	"math"
 	"net"
 	"sync"
@@ -67,18 +66,10 @@ func (g *Group) Share(shared bool) {
 		return
 	}
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	if g.shared = shared; shared {
-		g.all, g.control = 0, Control{}
+		g.all, g.control.began = 0, false
 	}
-}
-
-// begins is what may be under way at first, in bytes; 0: nobody else has the line.
-func (g *Group) begins() int {
-	if g.shared {
-		return leastAll
-	}
-	return 0
+	g.mu.Unlock()
 }
 
 // Join takes a connection. It leaves by itself when it is closed.
@@ -176,7 +167,9 @@ func (g *Group) look(now time.Time) (wait time.Duration, goesOn bool) {
 	if active == 0 {
 		return longest, true
 	}
-	s.First, s.Least, s.Each = float64(g.begins()), leastAll, float64(active*packet)
+	if s.Least, s.Each = leastAll, float64(active*packet); g.shared {
+		s.First = leastAll
+	}
 	all := g.control.Step(now, s)
 	g.share(now, int(all), active)
 	return min(max(g.control.trip()/4, shortest), longest), true
@@ -206,7 +199,9 @@ func (g *Group) share(now time.Time, all, active int) {
 func (g *Group) idle() int {
 	all := g.all
 	if all == 0 { // it is the first
-		all = cmp.Or(g.begins(), first)
+		if all = first; g.shared {
+			all = leastAll
+		}
 	}
 	return max(packet, part(all, packet, g.active+1, g.active))
 }

@@ -103,11 +103,14 @@ func (c *connections) roundTrip(req *http.Request) (*http.Response, error) {
 // way gets no answer: a server that takes one connection at a time may have taken one
 // of those. Its result ends the watch.
 func (c *connections) unblock(u *url.URL) (answered func()) {
-	t := time.AfterFunc(c.silence, func() {
-		c.ahead.release(connectionKey(u))
-		c.own.CloseIdleConnections()
-	})
+	t := time.AfterFunc(c.silence, func() { c.release(u) })
 	return func() { t.Stop() }
+}
+
+// release closes the connections that wait for a next request.
+func (c *connections) release(u *url.URL) {
+	c.ahead.release(connectionKey(u))
+	c.own.CloseIdleConnections()
 }
 
 // direct reports whether a server is reached without a proxy.

@@ -92,8 +92,7 @@ func (h *httpOrigin) open(ctx context.Context, r Request) (*Body, error) {
 		h.conns.group.Share(r.Shared)
 	}
 	if r.Shared && h.cfg.Background && !r.Beside {
-		h.conns.ahead.release(connectionKey(r.URL)) // they offer more than may come at once
-		h.conns.own.CloseIdleConnections()
+		h.conns.release(r.URL) // they offer more than may come at once
 	}
 	if r.Others > 0 && h.conns.direct(r.URL) {
 		h.conns.ahead.more(ctx, r.URL, r.Others, r.Made)
