@@ -282,7 +282,7 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 			m.origin.endProbe()
 		}
 	} else if d.Done && f.probe.set {
-		f.probes(f.m.now)
+		f.probes(m.now)
 	}
 	if m.held.complete() && !d.Done {
 		m.el.elect(func(o *election.Output) { m.el.Needed(m.now, o) })
@@ -505,12 +505,12 @@ func (f *fallback) settleProbe() {
 	if !f.probe.due(m.now) {
 		return
 	}
+	f.probe.stop()
 	if f.budget.Taken(m.now) && !f.waited { // another asks, and says what comes of it
 		f.waited = true
 		f.probes(f.budget.Until())
 		return
 	}
-	f.probe.stop()
 	m.note(report.KindFallback, m.origin.Last(), netip.AddrPort{}, note.AsksOnce{Tried: m.origin.Tried()})
 	f.announce = m.now
 	m.origin.probe()
@@ -518,10 +518,12 @@ func (f *fallback) settleProbe() {
 }
 
 // probes has this device ask the origin at a time, or when its own pause is over, but not
-// together with others.
+// together with others, nor later than it would.
 func (f *fallback) probes(at time.Duration) {
 	jitter := time.Duration(f.m.rnd.Int64N(int64(f.m.cfg.Transfer.FallbackJitter)))
-	f.probe.start(max(at, f.m.origin.ProbeNotBefore()) + 1 + jitter)
+	if at = max(at, f.m.origin.ProbeNotBefore()) + 1 + jitter; !f.probe.set || at < f.probe.at {
+		f.probe.start(at)
+	}
 }
 
 // probed takes the first chunk of a probe. If it is from the origin and there
