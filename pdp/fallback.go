@@ -23,7 +23,7 @@ type fallback struct {
 	gained    time.Duration        // when a chunk last came from anywhere, or the wait began again
 	wait      time.Duration        // how long one may take
 	starving  bool                 // entitled to the origin because no peer served
-	announce  time.Duration        // when the direct download under way is announced again
+	announce  time.Duration        // when the download under way is announced again, a probe too
 	probe     timer                // when to check whether the origin answers
 	waited    bool                 // with that, for another device that did so
 	contest   origin.Contest       // of the direct download with the peers

@@ -31,10 +31,10 @@ type Group struct {
 	members []*member
 	running bool
 	control Control
-	shared  bool
-	all     int // bytes that may be under way, 0: nothing came yet
-	active  int // connections that share them
-	turn    int // of those that have a packet more than others
+	shared  bool // with another device of the site, which has the line already
+	all     int  // bytes that may be under way, 0: nothing came yet
+	active  int  // connections that share them
+	turn    int  // of those that have a packet more than others
 	turned  time.Time
 }
 

@@ -90,9 +90,9 @@ func (h *httpOrigin) open(ctx context.Context, r Request) (*Body, error) {
 	}
 	if !r.Beside {
 		h.conns.group.Share(r.Shared)
-	}
-	if r.Shared && h.cfg.Background && !r.Beside {
-		h.conns.release(r.URL) // they offer more than may come at once
+		if r.Shared && h.cfg.Background {
+			h.conns.release(r.URL) // they offer more than may come at once
+		}
 	}
 	if r.Others > 0 && h.conns.direct(r.URL) {
 		h.conns.ahead.more(ctx, r.URL, r.Others, r.Made)
