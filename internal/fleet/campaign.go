@@ -57,7 +57,7 @@ func campaign(ctx context.Context, o options, out io.Writer) (err error) {
 	heap.Loosen(os.Getenv)
 	at := o.database
 	if at == "" {
-		pg, err := pgserver.StartWith(pgserver.Settings{Fsync: o.fsync})
+		pg, err := pgserver.StartWith(pgserver.Settings{Fsync: o.fsync, Buffers: o.buffers()})
 		if err != nil {
 			return err
 		}
@@ -93,11 +93,11 @@ func campaign(ctx context.Context, o options, out io.Writer) (err error) {
 
 // atMost prints a figure beside the most that it may be, and atLeast likewise.
 func (f *fleet) atMost(what string, figure, bound float64, unit string) {
-	f.row(what, figure, fmt.Sprintf("≤ %v %s", bound, unit), unit, figure <= bound)
+	f.row(what, figure, fmt.Sprintf("≤ %s %s", written(bound), unit), unit, figure <= bound)
 }
 
 func (f *fleet) atLeast(what string, figure, bound float64, unit string) {
-	f.row(what, figure, fmt.Sprintf("≥ %v %s", bound, unit), unit, figure >= bound)
+	f.row(what, figure, fmt.Sprintf("≥ %s %s", written(bound), unit), unit, figure >= bound)
 }
 
 func (f *fleet) row(what string, figure float64, bound, unit string, met bool) {

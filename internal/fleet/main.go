@@ -12,8 +12,9 @@
 // at a given rate; the number of reports that were taken is printed beside it.
 //
 // Without -database the program starts a PostgreSQL server of its own (initdb and
-// postgres of Debian's package postgresql), with its defaults and -fsync as given, and
-// removes it. Clients, controller and database share the machine.
+// postgres of Debian's package postgresql), with memory for the fleet as docs/SCALE.md
+// says and -fsync as given, and removes it. It takes pages of 2 MB if vm.nr_hugepages has
+// set them aside. Clients, controller and database share the machine.
 //
 // The command fails if devices or reports are lost, or counts are wrong. It does not
 // fail if a bound is missed, which may be the machine's fault.
@@ -46,6 +47,13 @@ const (
 	mostClients = 10_000
 )
 
+// wantedRate is how many reports a controller is to take in a second. More are due: those
+// of the last moment are still under way when the time is over.
+const (
+	wantedRate = 3000
+	dueRate    = wantedRate + 20
+)
+
 // options are what the command line says.
 type options struct {
 	devices int // in thousands
@@ -63,6 +71,10 @@ type options struct {
 	calls int
 }
 
+// buffers is how many MB of its own server's memory this fleet wants: 4 KB a device, with
+// its state, its credential and their indices.
+func (o options) buffers() int { return max(128, o.devices/250) }
+
 // all are the phases in their order.
 var all = []string{"sites", "import", "heard", "reads", "rollout", "reports"}
 
@@ -79,9 +91,9 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	f.StringVar(&o.database, "database", "", "URL of a database in which the fleet stays; empty at first")
 	f.BoolVar(&o.fsync, "fsync", false, "the server of this program writes to the disk before it acknowledges")
 	phases := f.String("phases", strings.Join(all, ","), "which of these, in this order; those left out are done already")
-	f.IntVar(&o.rate, "rate", 3000, "reports a second")
+	f.IntVar(&o.rate, "rate", dueRate, "reports that are due in a second")
 	f.DurationVar(&o.duration, "for", 10*time.Minute, "how long devices report")
-	f.IntVar(&o.clients, "clients", 128, "devices that report at the same time")
+	f.IntVar(&o.clients, "clients", 512, "devices that report at the same time")
 	f.IntVar(&o.calls, "calls", 300, "how often each page is read")
 	if err := f.Parse(args); err != nil {
 		return o, err

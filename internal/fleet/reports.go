@@ -141,7 +141,8 @@ func (s *sender) one(ctx context.Context, c *http.Client, n int) error {
 // print prints what came of it.
 func (s *sender) print(memory []float64, used time.Duration) {
 	f, took := s.f, time.Since(s.begun).Seconds()
-	f.atLeast(fmt.Sprintf("reports a second for %v", f.o.duration), float64(s.done.Load())/took, float64(f.o.rate), "/s")
+	f.atLeast(fmt.Sprintf("reports a second for %v, of %d that were due", f.o.duration, f.o.rate),
+		float64(s.done.Load())/took, min(wantedRate, 0.99*float64(f.o.rate)), "/s")
 	f.told("of a report: processor time of clients and controller",
 		float64(used.Microseconds())/float64(max(s.done.Load(), 1)), "µs")
 	if slices.Sort(s.slow); len(s.slow) > 0 {

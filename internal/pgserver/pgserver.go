@@ -31,7 +31,7 @@ type Server struct {
 	attr    *syscall.SysProcAttr
 	cmd     *exec.Cmd
 	names   int
-	fsync   string // on or off
+	args    []string // what it is started with besides its place
 }
 
 // ErrMissing says that the server's programs are not installed.
@@ -97,6 +97,23 @@ type Settings struct {
 	// Fsync has the server write to the disk before it acknowledges, as it does by
 	// default. Tests do without: nobody cuts the power.
 	Fsync bool
+	// Buffers is how much of the databases the server keeps in memory, in MB, in pages of 2
+	// MB if the system has set them aside (vm.nr_hugepages); checkpoints are rarer likewise.
+	// 0: PostgreSQL's defaults, 128 MB.
+	Buffers int
+}
+
+// args are the server's own, for its command line.
+func (cfg Settings) args() []string {
+	all := []string{"-c", "listen_addresses=", "-c", "max_connections=200"}
+	if !cfg.Fsync {
+		all = append(all, "-c", "fsync=off")
+	}
+	if cfg.Buffers > 0 {
+		all = append(all, "-c", fmt.Sprintf("shared_buffers=%dMB", cfg.Buffers), "-c", "huge_pages=try",
+			"-c", fmt.Sprintf("max_wal_size=%dMB", 2*cfg.Buffers))
+	}
+	return all
 }
 
 // StartWith is Start with settings.
@@ -114,10 +131,7 @@ func StartWith(cfg Settings) (*Server, error) {
 		return nil, err
 	}
 	// The path of a Unix socket must be short, and every directory above open.
-	s := &Server{fsync: "off"}
-	if cfg.Fsync {
-		s.fsync = "on"
-	}
+	s := &Server{args: cfg.args()}
 	if s.dir, err = os.MkdirTemp("/tmp", "peerload-pg"); err != nil {
 		return nil, err
 	}
@@ -140,8 +154,7 @@ func StartWith(cfg Settings) (*Server, error) {
 
 // Resume starts the server, again after Halt, and waits until it answers.
 func (s *Server) Resume() error {
-	s.cmd = exec.Command(s.program, "-D", filepath.Join(s.dir, "data"), "-k", s.dir, "-c", "listen_addresses=",
-		"-c", "fsync="+s.fsync, "-c", "max_connections=200")
+	s.cmd = exec.Command(s.program, append([]string{"-D", filepath.Join(s.dir, "data"), "-k", s.dir}, s.args...)...)
 	s.cmd.Dir, s.cmd.SysProcAttr = s.dir, s.attr
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
