@@ -349,6 +349,30 @@ func TestNoTableOfTheRoot(t *testing.T) {
 	}
 }
 
+// TestStepsDownBeforeItsTable: a root that sent wrong bytes and steps down before it is asked
+// for its table is distrusted, whoever is root then: this device, or one that has not got
+// the file yet. That one is not, and may start over once.
+func TestStepsDownBeforeItsTable(t *testing.T) {
+	for _, why := range []wire.Reason{wire.ReasonOriginWrong, wire.ReasonStopped, wire.ReasonYields} {
+		for _, other := range []bool{false, true} {
+			now := time.Second
+			m, holder := fed(t, now)
+			m.Step(now, resigned(1, 1, &wire.Resign{Reason: why}), nil)
+			if other {
+				now++
+				m.Step(now, claimed(2, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20}), nil)
+			} else {
+				now = untilRoot(t, m)
+			}
+			m.Step(now+1, claimed(1, holder), nil)
+			if second := m.el.WasDistrusted(addr(2).Addr()); second || !m.el.WasDistrusted(addr(1).Addr()) ||
+				m.repair.suspects() || m.IsRoot() == other {
+				t.Errorf("%s, another is root %v: distrusts that one %v, suspects %v", why, other, second, m.repair.suspects())
+			}
+		}
+	}
+}
+
 // TestWrongBytesAgain: a device that is sent wrong bytes for the third time goes to the
 // server, whatever peers send, and takes nothing of them while it downloads.
 func TestWrongBytesAgain(t *testing.T) {

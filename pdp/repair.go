@@ -28,9 +28,11 @@ type repair struct {
 	suspicion suspicion
 	since     time.Duration  // when the suspicion began
 	until     time.Duration  // how long a suspicion lasts at most if no chunk comes
-	asked     netip.AddrPort // the root that was asked for its table last, none if there is no suspicion
+	source    netip.AddrPort // the root when the suspicion began, none without one
+	asked     netip.AddrPort // the root that was asked for its table last, none likewise
+	resigned  bool           // a root has stepped down since the suspicion began
 	told      bool           // a root said that the origin is wrong
-	again     bool           // a root has started over before
+	restarts  int            // how often a root that had sent the file has started over
 	fooled    int            // how often peers sent wrong bytes, and nobody told which
 	doubts    bool           // they did so again and again: what they send is no service any more
 	altered   []int          // the chunks that the last table showed as wrong
@@ -48,7 +50,22 @@ func (d *repair) wantsTable() bool { return d.suspicion == suspect }
 func (d *repair) mends() bool { return d.suspicion == mended }
 
 // end ends the suspicion: the suspect chunks have been dropped.
-func (d *repair) end() { d.suspicion, d.asked = trusting, netip.AddrPort{} }
+func (d *repair) end() {
+	d.suspicion, d.source, d.asked, d.resigned = trusting, netip.AddrPort{}, netip.AddrPort{}, false
+}
+
+// accused are the roots that left the suspicion as it is: the one that was asked for its
+// table, and the one that sent the file, also if it has stepped down since. Otherwise
+// whoever sends wrong bytes and resigns would be followed again, and displace the root
+// that downloads them. The present root is accused if there is neither.
+func (d *repair) accused() []netip.AddrPort {
+	all := slices.DeleteFunc([]netip.AddrPort{d.asked, d.source},
+		func(a netip.AddrPort) bool { return !a.IsValid() })
+	if r := d.m.el.Root(); len(all) == 0 && r != nil {
+		all = append(all, r.Addr)
+	}
+	return slices.Compact(all)
+}
 
 // wholeFileWrong: every chunk is there and the digest of the whole file is
 // wrong. With a signed table only a wrong table can cause this; without one a
@@ -78,16 +95,18 @@ func (d *repair) wholeFileWrong() {
 		// A root has nobody to ask, and a device that has asked already got a
 		// wrong answer, or none. Where most came from the origin, the rest from there
 		// costs less than an answer of a root that may lie.
-		asked := d.asked
+		accused := d.accused()
 		d.keepFromOrigin()
 		m.root.fetchNow()
 		if !m.root.active() {
-			d.blame(asked)
-			d.doubt()
+			d.blame(accused)
 		}
 		return
 	}
 	d.suspicion = suspect
+	if r := m.el.Root(); r != nil {
+		d.source = r.Addr
+	}
 	d.since, d.until = m.now, m.now+m.cfg.Tree.Forget
 	m.following.failAll(wire.ReasonDigestMismatch)
 }
@@ -106,7 +125,10 @@ func (d *repair) originWrong(alone bool) {
 
 // rootResigned notes that a root found the origin wrong: a device that finds it
 // wrong itself then need not fetch the file again to be sure.
-func (d *repair) rootResigned(why wire.Reason) { d.told = d.told || why == wire.ReasonOriginWrong }
+func (d *repair) rootResigned(why wire.Reason) {
+	d.resigned = d.suspects()
+	d.told = d.told || why == wire.ReasonOriginWrong
+}
 
 // nothingOfOrigin starts over where not even the size of what is wrong came from
 // the origin, and distrusts the root if it claims that size.
@@ -152,34 +174,46 @@ func (d *repair) askTable(s *side, l Link) {
 // slowestMedium is how many bytes a root reads in a millisecond at least.
 const slowestMedium = 10 << 10
 
-// settle gives up waiting for the table after a while, or when the root has
-// found that its own file is wrong: then all start over.
+// settle gives up waiting for the table after a while, or when the root has stepped
+// down without sending it, or found that its own file is wrong: then all start over.
 func (d *repair) settle() {
 	m := d.m
 	if !d.suspects() || m.held.complete() {
 		return
 	}
-	r := m.el.Root()
+	r, source, accused := m.el.Root(), d.source, d.accused()
 	over := r != nil && !r.Claim.Complete && r.Claim.Prefix < m.held.Chunks() && r.Heard > d.since
 	switch at, _ := d.deadline(); {
-	case m.root.active():
-		d.keepFromOrigin()
-		m.root.fetchNow()
-	case over:
-		d.startOver()
-		if d.again && !d.told {
-			m.following.distrustRoot(wire.ReasonDigestMismatch)
+	case m.root.active() || over:
+		excused := d.mayRestart()
+		if m.root.active() {
+			d.keepFromOrigin()
+			m.root.fetchNow()
+		} else {
+			d.startOver()
 		}
-		d.again = true
-	case m.now >= at && d.told:
-		d.startOver() // what the origin sent may be what is wrong
-		m.fallback.budget.Entitle(m.now)
+		if source.IsValid() && !excused {
+			m.following.distrust(source, wire.ReasonDigestMismatch)
+		}
 	case m.now >= at:
-		asked := d.asked
-		d.keepFromOrigin()
-		d.blame(asked)
-		d.doubt()
+		if d.told {
+			d.startOver() // what the origin sent may be what is wrong
+		} else {
+			d.keepFromOrigin()
+		}
+		d.blame(accused)
 	}
+}
+
+// mayRestart reports whether a root that sent the file may start over in place of sending
+// its table, as one does that has found its own file wrong: the first time, and once more
+// where a root said that the origin is wrong. One that steps down may not.
+func (d *repair) mayRestart() bool {
+	if d.resigned {
+		return false
+	}
+	d.restarts++
+	return d.restarts == 1 || d.told && d.restarts == 2
 }
 
 // fetchAltered drops the chunks that the root sent anew, where they are few, and reports
@@ -190,23 +224,20 @@ func (d *repair) fetchAltered() bool {
 	if d.told || d.doubts || m.root.active() || 4*len(d.altered) > m.held.Count() {
 		return false
 	}
-	asked := d.asked
+	accused := d.accused()
 	d.end()
 	m.held.drop(d.altered)
 	m.following.failAll(wire.ReasonDigestMismatch)
-	d.blame(asked)
-	d.doubt()
+	d.blame(accused)
 	return true
 }
 
-// blame distrusts the root that was asked for its table, and sent none or a wrong one,
-// or the present one if none was: another may be followed by now.
-func (d *repair) blame(asked netip.AddrPort) {
-	if asked.IsValid() {
-		d.m.following.distrust(asked, wire.ReasonDigestMismatch)
-	} else {
-		d.m.following.distrustRoot(wire.ReasonDigestMismatch)
+// blame distrusts roots that sent wrong bytes and no table that mended them.
+func (d *repair) blame(accused []netip.AddrPort) {
+	for _, a := range accused {
+		d.m.following.distrust(a, wire.ReasonDigestMismatch)
 	}
+	d.doubt()
 }
 
 // doubt sends this device to the origin. The third time no chunk of a peer keeps it from
