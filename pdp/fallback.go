@@ -34,16 +34,16 @@ type fallback struct {
 	fed       time.Duration        // when a chunk last came from anywhere
 	looking   bool                 // the direct download has not shown yet how slow the line is
 	yielded   bool                 // a slow line was left to the peers once since a chunk came
-	tried     map[netip.Addr]bool  // peers that were tried since a chunk came
+	tried     map[attempt]bool     // peers that were tried since a chunk came
 	leftFor   map[netip.Addr]again // when parents may be left for a root again
-	slowTries map[netip.Addr]again // when peers may be tried again while others serve slowly
+	slowTries map[attempt]again    // when peers may be tried again while others serve slowly
 }
 
 func newFallback(m *Machine) *fallback {
 	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd), review: newReview(m),
 		wait:   m.cfg.Transfer.Fallback,
-		spared: map[netip.Addr]bool{}, met: map[netip.Addr]bool{}, tried: map[netip.Addr]bool{},
-		slowTries: map[netip.Addr]again{}, leftFor: map[netip.Addr]again{}}
+		spared: map[netip.Addr]bool{}, met: map[netip.Addr]bool{}, tried: map[attempt]bool{},
+		slowTries: map[attempt]again{}, leftFor: map[netip.Addr]again{}}
 }
 
 // start begins the wait for chunks.
@@ -287,6 +287,7 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 	if m.held.complete() && !d.Done {
 		m.el.elect(func(o *election.Output) { m.el.Needed(m.now, o) })
 	}
+	has := d.Done && m.held.Known() && int(d.Prefix) >= m.held.Chunks() && f.budget.TakenBy(m.now, c.Peer)
 	if f.budget.Heard(m.now, m.self.Peer, c.Peer, c.Links, d, m.origin.bytes) {
 		m.origin.stop()
 		if r := m.el.Root(); r == nil || !f.contest.WasRoot() || !f.spare(r) {
@@ -294,22 +295,11 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 		}
 	}
 	f.tap(c, d)
-	if !d.Done && f.budget.TakenBy(m.now, c.Peer) {
+	if has {
+		f.review.resume()
+	} else if !d.Done && f.budget.TakenBy(m.now, c.Peer) {
 		f.review.postpone()
 	}
-}
-
-// mostTried bounds the addresses that are remembered.
-const mostTried = 64
-
-// mayTry reports whether this device tries another peer, at an address: where none
-// has served it for long, each until a chunk comes; where it is served slowly, each
-// once and after twice as long each time.
-func (f *fallback) mayTry(a netip.Addr, slow bool) bool {
-	if f.starving || f.budget.Waiting() {
-		return !f.tried[a] && len(f.tried) < mostTried
-	}
-	return slow && f.m.now >= f.slowTries[a].next && f.remembers(a)
 }
 
 // leaves reports whether parents that serve slowly are to be left for the root, which
@@ -320,20 +310,6 @@ func (f *fallback) leaves(r *election.Candidate) bool {
 	return r.Claim.Complete && r.Claim.Prefix > m.held.Prefix() && !m.cfg.Transfer.WholeFiles && !f.thin() &&
 		!m.following.slow.leaf() && !m.following.roots.isBarren(m.now, a) && !m.el.WasDistrusted(a) &&
 		!m.repair.suspects() && f.mayLeave(a)
-}
-
-// remembers reports whether there is room to remember a try at an address.
-func (f *fallback) remembers(a netip.Addr) bool {
-	return len(f.slowTries) < mostTried || f.slowTries[a].wait > 0
-}
-
-// noteTry records that the peer at an address was tried.
-func (f *fallback) noteTry(a netip.Addr) {
-	f.tried[a] = true
-	if f.remembers(a) {
-		w := max(f.m.cfg.Transfer.Fallback, 2*f.slowTries[a].wait)
-		f.slowTries[a] = again{f.m.now + w, w}
-	}
 }
 
 // mayLeave reports whether parents may be left for the root at an address: each time after
@@ -355,7 +331,7 @@ type again struct{ next, wait time.Duration }
 // tap dials a device that downloads directly and has more of the file, where no
 // peer has served this device for long: each address once, until a chunk comes.
 func (f *fallback) tap(c election.Candidate, d *wire.Direct) {
-	m, a := f.m, c.Addr.Addr()
+	m, a := f.m, attempt{addr: c.Addr.Addr()}
 	slow := f.review.slow()
 	if m.held.complete() || !f.mayTry(a, slow) {
 		return
@@ -379,8 +355,8 @@ func (f *fallback) tap(c election.Candidate, d *wire.Direct) {
 // try follows another root that says it has more, where no peer has served this
 // device for long: each address once, until a chunk comes.
 func (f *fallback) try(c election.Candidate) {
-	m, a, r, w := f.m, c.Addr.Addr(), f.m.el.Root(), f.m.following.roots.watch
-	if m.held.complete() || r == nil || r.Addr.Addr() == a ||
+	m, a, r, w := f.m, attempt{c.Addr.Addr(), true}, f.m.el.Root(), f.m.following.roots.watch
+	if m.held.complete() || r == nil || r.Addr.Addr() == a.addr ||
 		w == nil || m.now-w.Began() < m.cfg.Tree.AskAgain || // the present one has had no time
 		!c.Claim.Rank.Confirmed || c.Claim.Prefix <= m.held.Prefix() || !f.mayTry(a, f.review.slow()) {
 		return

@@ -459,7 +459,7 @@ func TestStarvingTriesOthers(t *testing.T) {
 func TestTriesAreBounded(t *testing.T) {
 	m, _, _ := starving(t)
 	for i := range 3 * mostTried {
-		if a := addr(i).Addr(); m.fallback.mayTry(a, false) {
+		if a := (attempt{addr: addr(i).Addr()}); m.fallback.mayTry(a, false) {
 			m.fallback.noteTry(a)
 		}
 		if i%mostTried == mostTried-1 {

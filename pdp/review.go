@@ -1,6 +1,9 @@
 package pdp
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // reviewing is how far a review is.
 type reviewing uint8
@@ -51,6 +54,14 @@ func (r *review) postpone() {
 		r.m.fallback.budget.Cancel()
 	}
 	r.at = max(r.at, r.m.now+2*r.m.cfg.Transfer.Fallback)
+}
+
+// resume makes the review soon that was left to another device, which has the whole file
+// now: it may leave, and whoever served slowly before would go on.
+func (r *review) resume() {
+	if r.state == satisfied {
+		r.at = min(r.at, r.m.now+r.m.cfg.Transfer.CatchUp)
+	}
 }
 
 // pace returns how long a chunk has taken of late, 0 if none came.
@@ -169,4 +180,46 @@ func (r *review) deadline() (time.Duration, bool) {
 		return at, true
 	}
 	return r.at, r.state == satisfied
+}
+
+// mostTried bounds the addresses that are remembered.
+const mostTried = 64
+
+// attempt is an address tried as a parent, which may be full, or as a root, which knows who is not.
+type attempt struct {
+	addr netip.Addr
+	root bool
+}
+
+// mayTry reports whether this device tries another peer: where none
+// has served it for long, each until a chunk comes; where it is served slowly, each
+// once and after twice as long each time.
+func (f *fallback) mayTry(a attempt, slow bool) bool {
+	if f.starving || f.budget.Waiting() {
+		return !f.tried[a] && len(f.tried) < mostTried
+	}
+	return slow && f.m.now >= f.slowTries[a].next && f.remembers(a)
+}
+
+// remembers reports whether there is room to remember a try.
+func (f *fallback) remembers(a attempt) bool {
+	return len(f.slowTries) < mostTried || f.slowTries[a].wait > 0
+}
+
+// noteTry records that a peer was tried, which need not be tried as a root then.
+func (f *fallback) noteTry(a attempt) {
+	f.tried[a] = true
+	if f.remembers(a) {
+		w := max(f.m.cfg.Transfer.Fallback, 2*f.slowTries[a].wait)
+		f.slowTries[a] = again{f.m.now + w, w}
+	}
+	if !a.root {
+		f.noteTry(attempt{a.addr, true})
+	}
+}
+
+// wasFull records that a peer which was tried had no slot: as a root it knows who has.
+func (f *fallback) wasFull(a netip.Addr) {
+	delete(f.tried, attempt{a, true})
+	delete(f.slowTries, attempt{a, true})
 }

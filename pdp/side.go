@@ -203,6 +203,9 @@ func (s *side) framed(e Framed) {
 	case *wire.Welcome:
 		s.welcomed(e.Link, f)
 	case *wire.Refuse:
+		if _, a, _ := s.follower.Parent(); f.Reason == wire.ReasonFull {
+			s.m.fallback.wasFull(a.Addr())
+		}
 		s.fail(f.Reason)
 	case *wire.Bye:
 		s.dismissed(f.Reason)
