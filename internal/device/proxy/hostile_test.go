@@ -129,6 +129,7 @@ var oddAnswers = map[string]func(b []byte, n int, r *http.Request, w io.Writer){
 // them, whole and right, by a digest, by a rule that believes the network, and passed
 // through.
 func TestOddServers(t *testing.T) {
+	t.Parallel()
 	b := content(200_000, 60)
 	for name, say := range oddAnswers {
 		t.Run(name, func(t *testing.T) {
@@ -180,6 +181,7 @@ var badAnswers = map[string]func(b []byte, n int, r *http.Request, w io.Writer){
 // taken for whole and right: the client gets an error, or no more than the server sent,
 // with a length or a break that says so.
 func TestBadServers(t *testing.T) {
+	t.Parallel()
 	b := content(200_000, 61)
 	for name, say := range badAnswers {
 		t.Run(name, func(t *testing.T) {

@@ -117,6 +117,7 @@ func TestLoad(t *testing.T) {
 // TestLoadWrong: of a component with a wrong chunk no client gets a byte of that chunk,
 // whatever it asks for, though it gets what is right at once.
 func TestLoadWrong(t *testing.T) {
+	t.Parallel()
 	p := newPublisher(t, content(20*load.MinChunkSize, 41))
 	p.wrong = 10*load.MinChunkSize + 5
 	h := newHosts(t, 1, p.URL+"/** trust="+p.trust+" sidecar=fw.load stream")[0]
@@ -144,6 +145,7 @@ func TestLoadWrong(t *testing.T) {
 // TestLoadRefused: what is not signed by the publisher that the rule names tells
 // nothing, and a directory without a publisher is refused at the start.
 func TestLoadRefused(t *testing.T) {
+	t.Parallel()
 	p, other := newPublisher(t, content(200_000, 42)), newPublisher(t, content(200_000, 43))
 	h := newHosts(t, 1, p.URL+"/** trust="+other.trust+" sidecar=fw.load")[0]
 	for _, u := range []string{p.URL + "/fw.load", p.URL + "/app.bin", p.app} {

@@ -157,18 +157,23 @@ func TestRedirectSecure(t *testing.T) {
 // TestRedirectLoop: a server that redirects in a loop is asked some times, and its client
 // gets the redirect, to make of it what it would without a proxy.
 func TestRedirectLoop(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	component := "/components/" + strings.Repeat("ab", 32) + ".loop.bin"
 	for from, to := range map[string]string{component: "/b", "/b": component, "/fw/loop.bin": "/fw/loop.bin"} {
 		f.put(from, nil, "Location", f.URL+to)
 	}
 	h := newHosts(t, 1, f.URL+"/fw/** unsigned")[0]
+	var both sync.WaitGroup
 	for _, path := range []string{component, "/fw/loop.bin"} {
-		resp, got, err := get(h.via(t), "GET", f.URL+path)
-		if err != nil || resp.StatusCode != http.StatusFound {
-			t.Errorf("%s: %v, %d bytes, %v", path, resp, len(got), err)
-		}
+		both.Go(func() {
+			resp, got, err := get(h.via(t), "GET", f.URL+path)
+			if err != nil || resp.StatusCode != http.StatusFound {
+				t.Errorf("%s: %v, %d bytes, %v", path, resp, len(got), err)
+			}
+		})
 	}
+	both.Wait()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if n := len(f.seen); n > 100 {
