@@ -242,7 +242,7 @@ var packages = []rule{
 		allowedImports: []string{"internal/controller/store/sqlite"}},
 	{dir: "internal/testkit/realmsuite", floor: 2, side: controller, allowedImports: []string{"internal/policy", "report",
 		"internal/controller/repository", "internal/controller/publish", "internal/controller/passhash",
-		"internal/controller/rollout", "internal/controller/domain", "internal/controller/store/sqlite"}},
+		"internal/controller/rollout", "internal/controller/domain", "internal/testkit/freshdb"}},
 	{dir: "internal/controller/store/postgres", floor: 2, side: controller,
 		libraries: []string{"github.com/jackc/pgx/v5", "github.com/pressly/goose/v3"}},
 	{dir: "internal/controller/replica", floor: 2, side: controller,

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -16,7 +17,9 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
 	"github.com/peerload/peerload/internal/controller/services"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/internal/testkit/freshdb"
 )
@@ -41,10 +44,16 @@ const (
 	one, two = "SEP000000000001", "SEP000000000002"
 )
 
+// openStore opens a database of a controller, with the queue's tables in it.
+var openStore = freshdb.With(func(ctx context.Context, s *sqlite.Store) error {
+	_, err := jobs.Open(ctx, s)
+	return err
+})
+
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	store, err := freshdb.Open(t.Context(), filepath.Join(dir, "controller.db"))
+	store, err := openStore(t.Context(), filepath.Join(dir, "controller.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"html"
@@ -24,7 +25,9 @@ import (
 	"github.com/peerload/peerload/internal/controller/pages/frame"
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/repository"
+	"github.com/peerload/peerload/internal/controller/rollouts/jobs"
 	"github.com/peerload/peerload/internal/controller/services"
+	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/testkit/freshdb"
 )
 
@@ -47,10 +50,16 @@ type rig struct {
 	api *client.Client
 }
 
+// openStore opens a database of a controller, with the queue's tables in it.
+var openStore = freshdb.With(func(ctx context.Context, s *sqlite.Store) error {
+	_, err := jobs.Open(ctx, s)
+	return err
+})
+
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	store, err := freshdb.Open(t.Context(), filepath.Join(dir, "controller.db"))
+	store, err := openStore(t.Context(), filepath.Join(dir, "controller.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

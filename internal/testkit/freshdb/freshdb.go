@@ -19,6 +19,11 @@ import (
 
 // migrated is the file of a database with no rows.
 var migrated = sync.OnceValues(func() ([]byte, error) {
+	return made(func(context.Context, *sqlite.Store) error { return nil })
+})
+
+// made is the file of a database after more has made its tables, too.
+func made(more func(context.Context, *sqlite.Store) error) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "peerload-freshdb-")
 	if err != nil {
 		return nil, err
@@ -29,15 +34,26 @@ var migrated = sync.OnceValues(func() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Close(); err != nil { // all is in the file then
+	// All is in the file once it is closed.
+	if err := errors.Join(more(context.Background(), s), s.Close()); err != nil {
 		return nil, err
 	}
 	return os.ReadFile(path)
-})
+}
 
 // Open opens the database at path, which is made if it is missing.
 func Open(ctx context.Context, path string) (*sqlite.Store, error) {
-	b, err := migrated()
+	return open(ctx, path, migrated)
+}
+
+// With returns an Open of databases in which more has made tables, too, once.
+func With(more func(context.Context, *sqlite.Store) error) func(context.Context, string) (*sqlite.Store, error) {
+	file := sync.OnceValues(func() ([]byte, error) { return made(more) })
+	return func(ctx context.Context, path string) (*sqlite.Store, error) { return open(ctx, path, file) }
+}
+
+func open(ctx context.Context, path string, file func() ([]byte, error)) (*sqlite.Store, error) {
+	b, err := file()
 	if err != nil {
 		return nil, err
 	}

@@ -24,8 +24,8 @@ import (
 	"github.com/peerload/peerload/internal/controller/passhash"
 	"github.com/peerload/peerload/internal/controller/publish"
 	"github.com/peerload/peerload/internal/controller/repository"
-	"github.com/peerload/peerload/internal/controller/store/sqlite"
 	"github.com/peerload/peerload/internal/policy"
+	"github.com/peerload/peerload/internal/testkit/freshdb"
 	"github.com/peerload/peerload/report"
 )
 
@@ -55,7 +55,7 @@ type Fleet struct {
 func New(t testing.TB) *Fleet {
 	t.Helper()
 	dir := t.TempDir()
-	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(dir, "a.db")})
+	store, err := freshdb.Open(t.Context(), filepath.Join(dir, "a.db"))
 	must(t, err)
 	t.Cleanup(func() { store.Close() })
 	repo, err := repository.Open(repository.Config{Dir: filepath.Join(dir, "pub"), Keys: filepath.Join(dir, "keys")})
