@@ -26,6 +26,7 @@ import (
 	"github.com/peerload/peerload/internal/device/upgrade"
 	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/tftp"
 )
@@ -385,6 +386,7 @@ func TestRetrySoon(t *testing.T) {
 // TestTricklingServer: a server that sends one byte a second of a provisioning
 // file, of metadata or of components is asked once, and the next one has it.
 func TestTricklingServer(t *testing.T) {
+	tiers.Long(t, "it waits until servers are given up")
 	t.Parallel()
 	component := func(p string) bool { return strings.HasPrefix(p, "/components/") && !strings.HasSuffix(p, ".load") }
 	for name, slow := range map[string]func(path string) bool{

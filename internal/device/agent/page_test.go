@@ -24,6 +24,7 @@ import (
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/testkit/browser"
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/report"
 )
 
@@ -320,6 +321,7 @@ func TestPageView(t *testing.T) {
 // TestPageSize: whatever a device has done and others have told it, its page has at
 // most 30 kB, says what is left out, and begins with what went wrong.
 func TestPageSize(t *testing.T) {
+	tiers.Long(t, "it fills a page to its bounds")
 	t.Parallel()
 	r, _ := shown(t, "CP-7961G", sharingCnf)
 	long := strings.Repeat("長い<script>", 200)

@@ -160,6 +160,7 @@ func serve(t *testing.T, cfg domain.Config) (c servedController) {
 // TestOrders: orders reach an agent at once, each is carried out once, and its
 // answer reaches the controller; an agent that is started again goes on.
 func TestOrders(t *testing.T) {
+	tiers.Long(t, "it waits for orders, with a whole controller")
 	t.Parallel()
 	all := serve(t, domain.Config{})
 	ctl, sent, root := all.Controller, all.Orders, domain.Local("root")
@@ -242,6 +243,7 @@ func TestOrders(t *testing.T) {
 // somebody looks: each file with where it comes from and how it ended, and one device
 // with bytes that came over the WAN.
 func TestLive(t *testing.T) {
+	tiers.Long(t, "it watches an upgrade of three devices, with a whole controller")
 	t.Parallel()
 	all := serve(t, domain.Config{})
 	root, sub := domain.Local("root"), newSubnet(t)

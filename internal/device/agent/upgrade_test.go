@@ -132,6 +132,7 @@ func TestLateDevice(t *testing.T) {
 // confirmation the device goes back: at the time limit, at the next start, and
 // when it cannot stay up.
 func TestCSCtg96408_DevicesBootAfterAnUpgrade(t *testing.T) {
+	tiers.Long(t, "it upgrades five times; a short run has a whole upgrade of a site")
 	t.Parallel()
 	for name, c := range map[string]struct {
 		confirm string
@@ -344,6 +345,9 @@ func TestKilledAnywhere(t *testing.T) {
 		upgrade.StepRollback} {
 		t.Run(string(step), func(t *testing.T) {
 			t.Parallel()
+			if step != upgrade.StepCommit {
+				tiers.Long(t, "it kills a daemon; a short run has one that is killed while it commits")
+			}
 			d := newDepot(t)
 			d.load("L1", "good", 300_000, "CP-7961G")
 			health, active := "good", "L2"
