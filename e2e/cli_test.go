@@ -30,6 +30,7 @@ func (d *device) ask(args ...string) []byte {
 
 // TestRefusals: wrong arguments end with 2, say why and change nothing.
 func TestRefusals(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	if err := sources(); err != nil {
 		t.Fatal(err)
@@ -100,12 +101,14 @@ func TestRefusals(t *testing.T) {
 // TestFileTooLarge: the system refuses the bytes in the middle (ulimit -f):
 // the old file stays.
 func TestFileTooLarge(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	diskFails(t, startup{shell: `ulimit -f 1024; exec "$@"`})
 }
 
 // TestDiskFull on a small file system of its own, in a user namespace.
 func TestDiskFull(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	dir := t.TempDir()
 	if b, err := exec.Command("unshare", "-rm", "sh",
@@ -154,6 +157,7 @@ func TestDiskFullBesidePeers(t *testing.T) {
 }
 
 func TestStatusAndExplain(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	body := content(18, 4*mib)
 	srv := newServer(t, body)
@@ -280,6 +284,7 @@ func TestInterruptedAlone(t *testing.T) {
 }
 
 func TestMaxTime(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	body := content(121, 4*mib)
 	srv := newServer(t, body)

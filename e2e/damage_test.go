@@ -18,6 +18,7 @@ import (
 
 // TestRottenDisk: what an earlier run left is not what it should be.
 func TestRottenDisk(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	body := content(120, 4*mib)
 	for _, c := range []struct {

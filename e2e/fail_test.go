@@ -127,6 +127,7 @@ func TestRootInterrupted(t *testing.T) {
 
 // TestContinueAfterKill: the same command again resumes where it stopped.
 func TestContinueAfterKill(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	for _, how := range []string{"--sha256", "--unsigned"} {
 		t.Run(how, func(t *testing.T) {
@@ -192,6 +193,7 @@ func TestContinueWithoutLength(t *testing.T) {
 
 // TestFailureOfTheOriginReachesAll: they are told why.
 func TestFailureOfTheOriginReachesAll(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	srv := newServer(t, content(11, mib))
 	s := newSite(t)

@@ -263,8 +263,8 @@ func TestLoadRefused(t *testing.T) {
 		for _, n := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%s, %d devices", c.name, n), func(t *testing.T) {
 				t.Parallel()
-				if n > 1 {
-					tiers.Long(t, "it starts many devices or waits long")
+				if n > 1 || c.code != 3 && c.code != 6 {
+					tiers.Long(t, "a short run has what is damaged or signed wrongly, with one device")
 				}
 				v := newVendor(t, c.now)
 				files := firmware(50)
@@ -315,6 +315,7 @@ func alter(t *testing.T, name string) {
 
 // TestRolledBack: a device that has seen version 2 does not take version 1.
 func TestRolledBack(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	v := newVendor(t, nil)
 	v.add("1", firmware(60))
@@ -362,6 +363,7 @@ func TestBundlesLeft(t *testing.T) {
 }
 
 func TestSlots(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	v := newVendor(t, nil)
 	one := firmware(70)
@@ -440,6 +442,7 @@ func TestLoadWithALiar(t *testing.T) {
 
 // TestPathTraversal: names that lead out of the directory.
 func TestPathTraversal(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	srv := newServer(t, content(1, 1000))
 	evil := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "evil") })

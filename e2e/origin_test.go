@@ -176,14 +176,12 @@ func (f fault) site(t *testing.T) *site {
 
 // TestFaultyOrigin runs each fault with one device and with six.
 func TestFaultyOrigin(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	for _, f := range faults() {
 		for _, n := range []int{1, 6} {
 			t.Run(fmt.Sprintf("%s, %d devices", f.name, n), func(t *testing.T) {
 				t.Parallel()
-				if n > 1 || f.slow {
-					tiers.Long(t, "it starts many devices or waits long")
-				}
 				srv := newServer(t, faultBody)
 				srv.set(func(s *server) { s.fault, s.rate = f.wrong, 8*mib })
 				s := f.site(t)
@@ -232,14 +230,12 @@ func outcome(t *testing.T, ds []*device, f fault) {
 
 // TestServerAbsent: nobody listens there.
 func TestServerAbsent(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	for _, scheme := range []string{"http", "tftp"} {
 		for _, n := range []int{1, 6} {
 			t.Run(fmt.Sprintf("%s, %d devices", scheme, n), func(t *testing.T) {
 				t.Parallel()
-				if n > 1 {
-					tiers.Long(t, "it starts many devices or waits long")
-				}
 				s := newSite(t)
 				outcome(t, s.start(n, fmt.Sprintf("%s://%s/app.bin", scheme, deadAddress(t)), "--sha256", shaOf(faultBody)),
 					fault{code: 4, says: "check the address"})

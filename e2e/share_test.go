@@ -12,6 +12,7 @@ import (
 const mib = 1 << 20
 
 func TestTwelveShareOneDownload(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	body := content(1, 4*mib)
 	srv := newServer(t, body)
@@ -49,6 +50,7 @@ func TestTwelveShareOneDownload(t *testing.T) {
 // downloads the classic way, each with one request. A figure of the bench
 // compares their times.
 func TestAlone(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	body := content(2, 2*mib)
 	for _, peers := range []string{"off", "on"} {
@@ -72,6 +74,7 @@ func TestAlone(t *testing.T) {
 }
 
 func TestTwoAtOneAddress(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	body := content(3, 2*mib)
 	srv := newServer(t, body)
@@ -98,6 +101,7 @@ func TestTwoAtOneAddress(t *testing.T) {
 // TestTwoOfOneDevice: two processes of one device have its id and its address,
 // which is no conflict.
 func TestTwoOfOneDevice(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	body := content(3, 2*mib)
 	srv := newServer(t, body)
@@ -136,6 +140,7 @@ func TestTwoForOneName(t *testing.T) {
 }
 
 func TestLateDeviceAndRerun(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	body := content(5, 2*mib+12345)
 	srv := newServer(t, body)
@@ -206,6 +211,7 @@ func TestTwoDevicesWithOneID(t *testing.T) {
 }
 
 func TestPeersOff(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	body := content(7, mib)
 	srv := newServer(t, body)
@@ -220,6 +226,7 @@ func TestPeersOff(t *testing.T) {
 }
 
 func TestUnsigned(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	for _, c := range []struct{ name, etag string }{{"with ETag", `"abc"`}, {"without", ""}} {
 		t.Run(c.name, func(t *testing.T) {

@@ -116,6 +116,7 @@ func exchange(conn *net.UDPConn, packet []byte, n uint16) bool {
 // TestFalseSize: a server tells a size that its body does not have, and peers
 // take it from the root. Each device ends with the file.
 func TestFalseSize(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	body := content(21, 300_000)
 	exact := content(22, 196*1024) // whole blocks, whole packets
@@ -143,9 +144,6 @@ func TestFalseSize(t *testing.T) {
 			for _, how := range []string{"--sha256", "--unsigned"} {
 				t.Run(fmt.Sprintf("%s, %d devices, %s", c.name, n, how), func(t *testing.T) {
 					t.Parallel()
-					if n > 1 {
-						tiers.Long(t, "it starts many devices or waits long")
-					}
 					srv := &falseSize{file: func(string) []byte { return c.body }, told: func(int) int { return c.told },
 						honest: c.honest}
 					if n > 1 {
@@ -176,6 +174,7 @@ func TestFalseSize(t *testing.T) {
 // TestFalseSizesOfALoad: where the sizes are signed, what the server tells of them
 // does not count at all.
 func TestFalseSizesOfALoad(t *testing.T) {
+	tiers.Long(t, "it starts several processes; a short run has three sites")
 	t.Parallel()
 	v := newVendor(t, nil)
 	files := firmware(45)
