@@ -78,6 +78,7 @@ func TestCSCso40251CSCtb49726(t *testing.T) {
 // TestCSCsh98792: the bulk tool could not set product-specific parameters, and
 // did not say so. Each row is read back, and reaches the phone.
 func TestCSCsh98792(t *testing.T) {
+	tiers.Long(t, "it builds the programs and starts them")
 	o := newOffice(t)
 	o.start()
 	o.file("phones.csv", "device,model,peer-sharing,load-server\nSEP000000000001,7941,on,http://10.0.0.5:6970\n"+
@@ -105,6 +106,7 @@ func TestCSCsh98792(t *testing.T) {
 // TestCSCud66570: sharing was always off on the 7931, and nobody could see
 // why. The value in effect and its level are shown.
 func TestCSCud66570(t *testing.T) {
+	tiers.Long(t, "it builds the programs and starts them")
 	o := newOffice(t)
 	o.start()
 	o.ok("device add SEP000000007931 --model 7931")
@@ -138,6 +140,7 @@ func TestCSCud66570(t *testing.T) {
 // TestCSCus67416: a phone downloaded from the server although sharing was on,
 // and nothing said why. Per file, source and reason come back.
 func TestCSCus67416(t *testing.T) {
+	tiers.Long(t, "it builds the programs and starts them")
 	o := newOffice(t)
 	o.start("--tls", "off")
 	key := strings.TrimSpace(o.ok("enrolment add site --site-key"))
@@ -177,6 +180,7 @@ func TestCSCus67416(t *testing.T) {
 
 // TestCSCsh20977: the field was new everywhere, and named in English only.
 func TestCSCsh20977(t *testing.T) {
+	tiers.Long(t, "it builds the programs and starts them")
 	o := newOffice(t)
 	o.start()
 	n := 0

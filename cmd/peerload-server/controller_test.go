@@ -28,6 +28,7 @@ import (
 	"github.com/peerload/peerload/internal/provision"
 	"github.com/peerload/peerload/internal/testkit/parallel"
 	"github.com/peerload/peerload/internal/testkit/programs"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // binaries is where the programs are built, without the race detector: what
@@ -240,6 +241,7 @@ const mac, sep = "00:11:22:33:44:55", "SEP001122334455"
 // and local commands, provisioning over both protocols, a kill, and what is
 // there afterwards.
 func TestController(t *testing.T) {
+	tiers.Long(t, "it builds the programs and starts them")
 	o := newOffice(t)
 	o.start()
 	if o.at.Setup == "" || !strings.HasPrefix(o.at.API, "https://127.0.0.1:") || len(o.at.Fingerprint) != 64 {
@@ -457,6 +459,7 @@ func FuzzModels(f *testing.F) {
 // TestSiteLimits: the file server holds the limits of the site that a client's
 // address belongs to, as the database has them.
 func TestSiteLimits(t *testing.T) {
+	tiers.Long(t, "it builds the programs and starts them")
 	o := newOffice(t)
 	o.start()
 	o.ok("site add Here --network 127.0.0.0/8 --transfers 1")
@@ -485,6 +488,7 @@ func TestSiteLimits(t *testing.T) {
 // TestLoadOfUnknownModel: a load for a model that neither a table nor a device has
 // is published, and the probable error is told.
 func TestLoadOfUnknownModel(t *testing.T) {
+	tiers.Long(t, "it builds the programs and starts them")
 	o := newOffice(t)
 	o.start()
 	o.ok("device add 020000000001 --model robot")

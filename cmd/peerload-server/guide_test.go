@@ -144,6 +144,7 @@ func runGuide(t *testing.T, document string, least int, prints ...string) {
 // TestReadme runs the commands of the README's section on a controller and an
 // agent in one shell, until the agent runs the load and tells on its page.
 func TestReadme(t *testing.T) {
+	tiers.Long(t, "it builds the programs and starts them")
 	foreign.Program(t, "curl")
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {

@@ -35,6 +35,7 @@ import (
 // TestHangup: the service manager hears how the controller is, and a renewed
 // certificate is served after SIGHUP, a damaged one not.
 func TestHangup(t *testing.T) {
+	tiers.Long(t, "it builds the programs and starts them")
 	o := newOffice(t)
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: o.path("notify"), Net: "unixgram"})
 	if err != nil {
@@ -106,6 +107,7 @@ func TestHangup(t *testing.T) {
 // TestTemplate: what is printed makes the same files as none, also with what an
 // administrator adds; one that loses something makes none.
 func TestTemplate(t *testing.T) {
+	tiers.Long(t, "it builds the programs and starts them")
 	o := newOffice(t)
 	o.start()
 	o.ok("device add " + mac + " --model 7941 peer-sharing=on")
@@ -196,6 +198,7 @@ func TestRefusedStarts(t *testing.T) {
 
 // TestOthersData: the data of another account is left alone, also by root.
 func TestOthersData(t *testing.T) {
+	tiers.Long(t, "it builds the programs and starts them")
 	if os.Getuid() != 0 {
 		t.Skip("only root can give a directory away")
 	}

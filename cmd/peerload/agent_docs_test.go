@@ -15,11 +15,13 @@ import (
 	"github.com/peerload/peerload/internal/policy"
 	"github.com/peerload/peerload/internal/provision"
 	"github.com/peerload/peerload/internal/testkit/manual"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestAgentGuide: the commands of the guide are understood, its configuration
 // is valid, and its provisioning files say what they seem to say.
 func TestAgentGuide(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	b, err := os.ReadFile("../../docs/AGENT.md")
 	if err != nil {
 		t.Fatal(err)

@@ -142,6 +142,7 @@ func provisioner(t *testing.T) (srv *httptest.Server, asked *atomic.Int64) {
 // TestGetAsksTheAgent: get on a device with an agent leaves the work to it;
 // SIGHUP makes it ask its server; SIGTERM ends it.
 func TestGetAsksTheAgent(t *testing.T) {
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	srv, asked := provisioner(t)
 	dir := t.TempDir()
@@ -317,6 +318,7 @@ func TestScreen(t *testing.T) {
 // TestCheckConfig: what the configuration names and the host does not have is
 // refused by --check-config, and found by doctor.
 func TestCheckConfig(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	t.Parallel()
 	dir := t.TempDir()
 	write(t, dir+"/plain", "no program")

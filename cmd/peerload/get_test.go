@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/sums"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/internal/version"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
@@ -120,6 +121,7 @@ func TestVersion(t *testing.T) {
 // TestExitStatuses: what no retry mends is told apart from what one may, at
 // once, with the flag that helps.
 func TestExitStatuses(t *testing.T) {
+	tiers.Long(t, "it starts the program for each answer of a server")
 	t.Parallel()
 	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/loop") {

@@ -226,6 +226,7 @@ var networks = map[string]struct {
 // TestNetworks: in each network the server is reached as any program reaches it,
 // and the peers are looked for where they can be.
 func TestNetworks(t *testing.T) {
+	tiers.Long(t, "it starts the program in each of many networks")
 	for name, n := range networks {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

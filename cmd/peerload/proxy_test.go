@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/device/proxy"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestProxy: the proxy shares what a rule lets it, says what it has done, and ends at
@@ -89,6 +90,7 @@ func listening(t *testing.T, errs io.Reader) string {
 
 // TestProxyRefused: each mistake is named, with what to do.
 func TestProxyRefused(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -70,6 +70,7 @@ func TestOutputIsALink(t *testing.T) {
 // TestOutputIsNoFile: standard output by each of its names, a FIFO and a device
 // get the file when it is verified, and nothing of one that is not.
 func TestOutputIsNoFile(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	t.Parallel()
 	url, digest := fileServer(t, "firmware")
 	wrong := strings.Repeat("1", 64)
@@ -264,6 +265,7 @@ func counted(t *testing.T, text string) (url, digest string, sent *atomic.Int64)
 // TestExec: a command gets the verified file by its path or on standard input, its exit
 // status counts, and a run after a failure downloads nothing again.
 func TestExec(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	t.Parallel()
 	url, digest, sent := counted(t, "a file")
 	state := t.TempDir()

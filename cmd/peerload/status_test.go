@@ -67,6 +67,7 @@ func record(t *testing.T, dir string, p status.Process) {
 
 // File sets are told of with what is in place, what should be, and why not.
 func TestFileSetsAreTold(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	t.Parallel()
 	dir := t.TempDir()
 	set := func(directory, name, wanted, state, reason string) report.FileSet {
@@ -174,6 +175,7 @@ func recorded() status.Process {
 // What a device shows its people is in English and Japanese, in the words of
 // its page.
 func TestTwoLanguages(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	t.Parallel()
 	dir := t.TempDir()
 	p := recorded()
