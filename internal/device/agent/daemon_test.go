@@ -299,6 +299,7 @@ func TestBareTFTPServer(t *testing.T) {
 
 // TestForeignTFTPServer: the same with tftpd-hpa.
 func TestForeignTFTPServer(t *testing.T) {
+	tiers.Long(t, "it runs whole devices; a short run has a whole upgrade of a site")
 	t.Parallel()
 	program := foreign.Program(t, "in.tftpd", foreign.TFTPHPA)
 	if os.Geteuid() != 0 {
@@ -419,6 +420,7 @@ func TestTricklingServer(t *testing.T) {
 // does, is tried again at once when it is ordered and else after a while, and
 // runs once what made it fail is mended.
 func TestFirstLoadFails(t *testing.T) {
+	tiers.Long(t, "it runs whole devices; a short run has a whole upgrade of a site")
 	t.Parallel()
 	for name, again := range map[string]func(r *runner, cfg Config, ahead *atomic.Int64) error{
 		"reload": func(r *runner, cfg Config, _ *atomic.Int64) error { return r.Reload(r.t.Context(), cfg) },

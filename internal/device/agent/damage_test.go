@@ -382,6 +382,7 @@ func TestPinFailsClosed(t *testing.T) {
 // A listener that cannot be had does not keep a device from its work; it is
 // there once it can be.
 func TestListenerTaken(t *testing.T) {
+	tiers.Long(t, "it runs whole devices; a short run has a whole upgrade of a site")
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -416,7 +417,7 @@ func TestListenerTaken(t *testing.T) {
 func TestHookOutputIsBounded(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "hook")
-	write(t, name, "#!/bin/sh\nyes 'a line' | head -n 3000\nyes 'wrong' | head -n 3000 >&2\necho the last >&2\n")
+	write(t, name, "#!/bin/sh\nyes 'a line' | head -n 1000\nyes 'wrong' | head -n 1000 >&2\necho the last >&2\n")
 	var log lockedBuffer
 	h := newInstaller(Config{Hook: name, HookTimeout: time.Minute}, slog.New(slog.NewTextHandler(&log, nil)), &quota{})
 	for range 15 {

@@ -210,6 +210,7 @@ func TestCSCud66570_A7931CanShare(t *testing.T) {
 // TestCSCus67416_WhyFromTheServer: with sharing on, each file says where it
 // came from and why; with sharing off, too.
 func TestCSCus67416_WhyFromTheServer(t *testing.T) {
+	tiers.Long(t, "it reads its page from a whole controller")
 	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 1_000_000, "CP-7961G")

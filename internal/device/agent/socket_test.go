@@ -33,6 +33,7 @@ import (
 // TestYield: the file of the option and programs say that the device yields, and its
 // machines hear it.
 func TestYield(t *testing.T) {
+	tiers.Long(t, "it runs whole devices; a short run has a whole upgrade of a site")
 	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
@@ -270,6 +271,7 @@ func FuzzRequest(f *testing.F) {
 // TestStay: a program that does not wait for the peers is answered at once, and the file
 // is served when it has gone.
 func TestStay(t *testing.T) {
+	tiers.Long(t, "it runs whole devices; a short run has a whole upgrade of a site")
 	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")

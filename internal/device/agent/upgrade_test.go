@@ -99,6 +99,7 @@ func (d *depot) wants(r *runner) (string, string) {
 // TestLateDevice: what the site holds does not come from the server again,
 // also after its devices were started anew.
 func TestLateDevice(t *testing.T) {
+	tiers.Long(t, "it runs whole devices; a short run has a whole upgrade of a site")
 	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 1_000_000, "CP-7961G")
