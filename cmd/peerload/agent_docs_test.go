@@ -64,6 +64,7 @@ func TestAgentGuide(t *testing.T) {
 // TestOpenWrtGuide: what the commands of docs/OPENWRT.md set reaches the agent by way of
 // the init script, and is valid there.
 func TestOpenWrtGuide(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	text := func(name string) string {
 		b, err := os.ReadFile("../../" + name)
 		if err != nil {

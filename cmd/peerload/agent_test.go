@@ -69,6 +69,7 @@ func write(t *testing.T, name, text string) {
 }
 
 func TestConfigShow(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	file := filepath.Join(t.TempDir(), "agent.toml")
 	write(t, file, "model = \"CP-7961G\"\nserver = [\"10.0.0.5\", \"10.0.0.6\"]\n")
 	out, code := run(t, []string{"PEERLOAD_CHECK_IN=1h"}, "config", "show", "--origin", "--config", file, "--port", "5000")
@@ -104,6 +105,7 @@ func TestConfigShow(t *testing.T) {
 // TestTreesFlag refuses a number of trees that there is not, and does not ask
 // the agent for a number, which is the agent's own affair.
 func TestTreesFlag(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	for _, n := range []string{"3", "-1"} {
 		out, code := run(t, nil, "get", "http://127.0.0.1:1/f", "--unsigned", "--trees="+n, "--state", t.TempDir())
 		if code != exitUsage || !strings.Contains(out, "--trees") {
@@ -298,6 +300,7 @@ func TestDoctor(t *testing.T) {
 // TestScreen: a state directory that nothing has run with is a mistake; what is piped
 // is as wide as COLUMNS says.
 func TestScreen(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	state := t.TempDir()
 	if out, code := run(t, []string{"TERM=xterm"}, "screen", "--state", state); code != exitUsage ||
 		!strings.Contains(out, "nothing has run") {

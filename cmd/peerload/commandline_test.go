@@ -183,6 +183,7 @@ func fits(s *jsonschema.Schema, text []byte) error {
 
 // TestSchemaOfEvents: what a real run prints, and how it ends, is what docs/schema says.
 func TestSchemaOfEvents(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	t.Parallel()
 	body := bytes.Repeat([]byte("firmware"), 1<<14)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -245,6 +245,7 @@ func TestNetworks(t *testing.T) {
 
 // TestNoPeersPossible: a host without an IPv4 address fetches alone, and says so.
 func TestNoPeersPossible(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	w := newWires(t)
 	w.do(`ip -n SERVER addr add fd00::1/64 dev s0 nodad
 		ip -n DEVICE addr add fd00::2/64 dev eth0 nodad`)

@@ -18,6 +18,7 @@ import (
 // TestProxy: the proxy shares what a rule lets it, says what it has done, and ends at
 // the first signal.
 func TestProxy(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	t.Parallel()
 	text := strings.Repeat("a file ", 10_000)
 	url, _ := fileServer(t, text)

@@ -189,6 +189,7 @@ func forbid(names []string) {
 // FUSE, a file is fetched as anywhere; slots, which need symbolic links, are
 // refused before anything is asked for.
 func TestWithoutLinks(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	asked := atomic.Int32{}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		asked.Add(1)
@@ -222,6 +223,7 @@ func TestWithoutLinks(t *testing.T) {
 // TestReadOnlyRoot: where nothing but one directory can be written, that is
 // enough.
 func TestReadOnlyRoot(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("to mount needs root")

@@ -242,6 +242,7 @@ func TestColumns(t *testing.T) {
 // TestExplainJSON: programs get the files with their decisions, and why in both
 // languages, whatever the locale.
 func TestExplainJSON(t *testing.T) {
+	tiers.Long(t, "it starts the program many times")
 	dir := t.TempDir()
 	record(t, dir, recorded())
 	for args, want := range map[string]int{"": len(recorded().Files), "leaf.bin": 1} {
