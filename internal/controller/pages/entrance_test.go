@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/peerload/peerload/internal/controller/pages/frame"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // The set-up link makes an administrator, signs them in, and leads to the overview.
@@ -86,6 +87,7 @@ func englishIn(t *testing.T, text string) (found []string) {
 // TestJapanesePages: no page has an English sentence for whoever reads Japanese, also if
 // something is refused.
 func TestJapanesePages(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	s.fleetOf("x")
 	b := s.user("admin")

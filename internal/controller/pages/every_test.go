@@ -392,6 +392,7 @@ var unasked = map[string]string{"settings.set": "the page of its settings sets t
 // TestForms: whatever can be sent to an operation of the API has its field in a form, or a
 // reason why not.
 func TestForms(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	s.fleetOf("harmless")
 	b := s.user("admin")

@@ -15,10 +15,12 @@ import (
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/pages/frame"
 	"github.com/peerload/peerload/internal/controller/pages/words"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // The overview tells what needs attention, what runs and what was saved.
 func TestOverview(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	b := s.user("viewer")
 	b.get("/").want(t, 200, "No device is known yet")
@@ -32,6 +34,7 @@ func TestOverview(t *testing.T) {
 // The overview tells of a controller's disk that is nearly full, and counts that as
 // something to do.
 func TestDiskLow(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	size := int64(100_000_000_000)
 	for free, low := range map[int64]bool{0: true, 4_999_999_999: true, 5_000_000_000: false, size: false} {
 		p := overviewPage{Overview: client.Overview{DiskFree: &free, DiskSize: &size}}
@@ -61,6 +64,7 @@ func TestDiskLow(t *testing.T) {
 
 // Every view of the list of devices is an address.
 func TestFleet(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	s.fleetOf("")
 	b := s.user("operator")
@@ -93,6 +97,7 @@ func TestFleet(t *testing.T) {
 
 // The page of a device says what it does and why, and whose each setting is.
 func TestDevicePage(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	s.fleetOf("")
 	b := s.user("operator")
@@ -125,6 +130,7 @@ func TestDevicePage(t *testing.T) {
 
 // A setting is changed at the level that is chosen, once it was shown what that touches.
 func TestThreeLevels(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	s.fleetOf("")
 	b := s.user("admin")
@@ -170,6 +176,7 @@ func TestThreeLevels(t *testing.T) {
 
 // Sites are made, changed and deleted; what is wrong stands beside its field.
 func TestSitePages(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	b := s.user("operator")
 	b.get("/sites").want(t, 200, "No site yet", "New site")
@@ -196,6 +203,7 @@ func TestSitePages(t *testing.T) {
 
 // Profiles, the enterprise and models.
 func TestConfigPages(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	b := s.user("admin")
 	b.get("/profiles").want(t, 200, "No profile yet")
@@ -240,6 +248,7 @@ func TestConfigPages(t *testing.T) {
 
 // The history of the fleet, what was saved, and what an upgrade would take.
 func TestReports(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	b := s.user("viewer")
 	b.get("/history").want(t, 200, "No such entry")
@@ -272,6 +281,7 @@ func TestReports(t *testing.T) {
 
 // The box of each list says in what it looks for a text.
 func TestSearch(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	s.fleetOf("harmless")
 	b := s.user("admin")

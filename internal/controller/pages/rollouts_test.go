@@ -8,10 +8,12 @@ import (
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/rollout/keeper"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // From the form to a rollout that runs, is paused, resumed and aborted.
 func TestRolloutPages(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	b := s.user("operator")
 	b.get("/rollouts").want(t, 200, "No rollout yet")
@@ -98,6 +100,7 @@ func TestWaveOf(t *testing.T) {
 // The form says all that a draft can: filled in, it leaves no field of the API empty, and
 // shows the same again.
 func TestWholeDraft(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	s.fleetOf("")
 	b := s.user("operator")

@@ -17,6 +17,7 @@ import (
 
 // Loads and file sets are sent, signed, retired; releases put loads together.
 func TestSoftwarePages(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	b := s.user("operator")
 	b.get("/loads").want(t, 200, "No load yet")
@@ -151,6 +152,7 @@ func plural(n int) string {
 
 // A table is shown line by line before it is run, and taken back after.
 func TestBulkPages(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	s.fleetOf("")
 	b := s.user("operator")
@@ -226,6 +228,7 @@ func TestAccessPages(t *testing.T) {
 
 // The audit log finds entries, and takes changes back.
 func TestAuditPage(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	s.fleetOf("")
 	b := s.user("admin")
@@ -265,6 +268,7 @@ func TestAccountPages(t *testing.T) {
 
 // Templates are made, changed and deleted; what they say comes back into the form.
 func TestTemplatePages(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	s.fleetOf("")
 	b := s.user("operator")
@@ -305,6 +309,7 @@ func templateOf(t *testing.T, s *rig, name string) (client.Template, error) {
 
 // All devices that a search finds are changed, and get back what they had.
 func TestBulkQuery(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	s.fleetOf("")
 	b := s.user("operator")
@@ -351,6 +356,7 @@ func TestUnsignedLoadPage(t *testing.T) {
 
 // TestRareActions: rare actions have pages, too, which ask first.
 func TestRareActions(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	s.fleetOf("")
 	b := s.user("admin")
@@ -391,6 +397,7 @@ func TestRareActions(t *testing.T) {
 // A search that finds other devices than were shown changes nothing before somebody has
 // seen them, and a template that somebody else has changed meanwhile is not overwritten.
 func TestAsShown(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	s.fleetOf("")
 	b := s.user("operator")
@@ -428,6 +435,7 @@ func TestAsShown(t *testing.T) {
 // TestWordsForAll: what the log, a bulk change and a level tell of is in the language of
 // the page, and a draft has no waves yet.
 func TestWordsForAll(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	s.fleetOf("")
 	b := s.user("admin")
@@ -446,6 +454,7 @@ func TestWordsForAll(t *testing.T) {
 
 // TestDamagedLoads: what a check of all loads finds is said in the language of the page.
 func TestDamagedLoads(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	s.fleetOf("harmless")
 	b := s.user("admin")
