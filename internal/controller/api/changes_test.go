@@ -401,6 +401,7 @@ func TestRollout(t *testing.T) {
 // TestRolloutBodies: each body that says something wrong gets a verdict that says
 // what, and nothing is changed.
 func TestRolloutBodies(t *testing.T) {
+	tiers.Long(t, "it makes many calls of a whole controller")
 	s := rolloutRig(t)
 	state := func() string {
 		a, _ := s.want(200, "GET", "/rollouts", nil)
@@ -513,6 +514,7 @@ func TestShown(t *testing.T) {
 // somebody else, or once somebody else has changed the level; it says what was
 // assigned, and is undone by its id.
 func TestShownOfALevel(t *testing.T) {
+	tiers.Long(t, "it makes many calls of a whole controller")
 	s := changeRig(t)
 	desks := object{"level": "profile", "name": "desks"}
 	for _, what := range []object{{"release": "9.4(1)"}, {"settings": object{"set": object{"wan-limit": "3k"}}}} {
@@ -550,6 +552,7 @@ func TestShownOfALevel(t *testing.T) {
 // TestSiteUndone: what a site was before comes back, field by field, and not over
 // what was changed since.
 func TestSiteUndone(t *testing.T) {
+	tiers.Long(t, "it makes many calls of a whole controller")
 	s := changeRig(t)
 	s.want(200, "PATCH", "/sites/Osaka", object{"time_zone": "Asia/Tokyo", "window": "22:00-05:00", "wan_rate": 1000})
 	before := s.state()

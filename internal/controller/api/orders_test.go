@@ -17,6 +17,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/orders"
 	"github.com/peerload/peerload/internal/order"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // Over the API an order goes to a device, and its answer comes back.
@@ -121,6 +122,7 @@ func TestFeedIsSent(t *testing.T) {
 // In HTTP/2 a deadline that passes ends an answer though nothing is written: between
 // the lines of a feed none runs.
 func TestFeedOutlivesItsDeadline(t *testing.T) {
+	tiers.Long(t, "it waits for what a stream tells")
 	s := newRig(t)
 	beating, err := orders.New(orders.Config{Controller: s.ctl, Keys: t.TempDir(), Random: rand.Reader,
 		Beat: 300 * time.Millisecond})

@@ -12,6 +12,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/services"
 	"github.com/peerload/peerload/internal/testkit/realmsuite"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // loadOf is the load that a device should run, and the release that it is of.
@@ -47,6 +48,7 @@ func releaseRig(t *testing.T) *rig {
 // TestReleases: one name for the loads of several models, assigned and rolled
 // back as one.
 func TestReleases(t *testing.T) {
+	tiers.Long(t, "it makes many calls of a whole controller")
 	s := releaseRig(t)
 	for _, c := range []struct{ method, path, release, a, b string }{
 		{"PUT", "/profiles/desks/release", "9.4(1)", "a1 9.4(1)", "b1 9.4(1)"},
@@ -165,6 +167,7 @@ var releaseBodies = []malformed{
 // TestMalformedFileSets: likewise of assignments of file sets, at a level and by an
 // order.
 func TestMalformedFileSets(t *testing.T) {
+	tiers.Long(t, "it makes many calls of a whole controller")
 	s := changeRig(t)
 	many := `["` + strings.Repeat(`x","`, 32) + `x"]`
 	bodies := []malformed{
@@ -196,6 +199,7 @@ func TestMalformedFileSets(t *testing.T) {
 
 // TestMalformedReleases: each gets a clear verdict, and nothing is changed.
 func TestMalformedReleases(t *testing.T) {
+	tiers.Long(t, "it makes many calls of a whole controller")
 	s := releaseRig(t)
 	s.want(201, "POST", "/loads/unsigned", object{"name": "old", "models": []string{"7941"}})
 	s.want(200, "PATCH", "/loads/old", object{"retired": true})
@@ -354,6 +358,7 @@ func TestEveryEndpointOfASite(t *testing.T) {
 // TestModelRowsAndUndo: a row that was replaced, or removed with the load of its model,
 // comes back whole, and one that was added goes.
 func TestModelRowsAndUndo(t *testing.T) {
+	tiers.Long(t, "it makes many calls of a whole controller")
 	s := changeRig(t)
 	row := func(group string) object {
 		return object{"name": "Camera 1", "family": "camera", "can_share": true, "type_number": 40001, "group": group,

@@ -18,6 +18,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/livesite"
 	"github.com/peerload/peerload/internal/live"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // reports has a device report from an address.
@@ -292,6 +293,7 @@ func jsonOf(t *testing.T, v any) string {
 // TestLive: what a device tells over the API comes to who looks, at once and through a
 // client; who breaks off goes on by the id; and the same is there to be replayed.
 func TestLive(t *testing.T) {
+	tiers.Long(t, "it waits for what a stream tells")
 	s := newRig(t)
 	s.want(201, "POST", "/sites", object{"name": "Kyoto"})
 	s.want(200, "PATCH", "/devices/"+one, object{"site": "Kyoto"})
