@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/client"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // notCovered are the operations that the client does not call; the package
@@ -336,6 +337,7 @@ var breaks = []struct {
 
 // TestContractCanFail breaks the document at one place at a time.
 func TestContractCanFail(t *testing.T) {
+	tiers.Long(t, "it reads the document for each thing that it breaks")
 	for _, c := range breaks {
 		t.Run(c.name, func(t *testing.T) {
 			var text tree

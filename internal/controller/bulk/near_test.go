@@ -10,6 +10,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/testkit/freshdb"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // revisedStore says how often what verdicts rest on has changed, as its test counts it.
@@ -63,6 +64,9 @@ func TestJudgedAhead(t *testing.T) {
 			domain.JobCounts{Rows: 1200, Created: 1199, Changed: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name != "a profile" && name != "a device that was not there" {
+				tiers.Long(t, "it makes more than a thousand devices")
+			}
 			db, err := freshdb.Open(t.Context(), filepath.Join(t.TempDir(), "a.db"))
 			if err != nil {
 				t.Fatal(err)

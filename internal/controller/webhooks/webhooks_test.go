@@ -184,6 +184,7 @@ func (r *rig) until(what string, is func(v webhooks.Webhook) bool) webhooks.Webh
 // TestTold: a device that fails and a rollout that changes are told of, signed, to who
 // wants it; what is no news is not told.
 func TestTold(t *testing.T) {
+	t.Parallel()
 	r, to := newRig(t), newReceiver(t)
 	v := r.add(webhooks.NewWebhook{Name: "chat", URL: to.URL})
 	if v.Secret == "" || len(v.Events) != 2 {
@@ -227,6 +228,7 @@ func TestTold(t *testing.T) {
 
 // TestRetried: a message that is not taken is tried again, as the same, until it is.
 func TestRetried(t *testing.T) {
+	t.Parallel()
 	r, to := newRig(t, 0, 0, 0), newReceiver(t)
 	v := r.add(webhooks.NewWebhook{Name: "chat", URL: to.URL, Events: []string{webhook.DeviceFailed}})
 	to.status = []int{http.StatusInternalServerError, http.StatusFound}
@@ -247,6 +249,7 @@ func TestRetried(t *testing.T) {
 // TestDead: a message that nobody takes is given up, told of, and tried anew when
 // somebody says so.
 func TestDead(t *testing.T) {
+	t.Parallel()
 	r, to := newRig(t, 0, 0), newReceiver(t)
 	r.add(webhooks.NewWebhook{Name: "chat", URL: to.URL})
 	to.status = []int{500, 500, 500}
@@ -279,6 +282,7 @@ func TestDead(t *testing.T) {
 
 // TestRebuild: what waits is delivered although the queue has lost it.
 func TestRebuild(t *testing.T) {
+	t.Parallel()
 	r, to := newRig(t), newReceiver(t)
 	r.add(webhooks.NewWebhook{Name: "chat", URL: to.URL})
 	now := r.ctl.Time()

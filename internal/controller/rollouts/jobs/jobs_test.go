@@ -17,6 +17,7 @@ import (
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/freshdb"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // shared is the PostgreSQL of these tests.
@@ -42,6 +43,7 @@ var databases = map[string]func(t *testing.T) func() (domain.Store, error){
 // TestQueue: a job is worked once its transaction has ended well, not before its
 // time, again if it fails, once if it was put in twice, and after a restart.
 func TestQueue(t *testing.T) {
+	tiers.Long(t, "it waits some seconds for the second try of a job")
 	for name, database := range databases {
 		t.Run(name, func(t *testing.T) {
 			open := database(t)
