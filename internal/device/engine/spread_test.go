@@ -24,6 +24,7 @@ import (
 	"github.com/peerload/peerload/internal/pieces"
 	"github.com/peerload/peerload/internal/testkit/oneconn"
 	"github.com/peerload/peerload/internal/testkit/parallel"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 )
@@ -261,6 +262,9 @@ func TestSpread(t *testing.T) {
 		for p := byTable; p <= byNothing; p++ {
 			t.Run(fmt.Sprintf("%s, proof %d", c.name, p), func(t *testing.T) {
 				t.Parallel()
+				if p != byTable {
+					tiers.Long(t, "a short run has one proof")
+				}
 				s := newPieceServer(t, content, c.answer)
 				if c.untagged {
 					s.tag = ""
@@ -319,6 +323,9 @@ func TestSpreadEarly(t *testing.T) {
 		for p := byTable; p <= byNothing; p++ {
 			t.Run(fmt.Sprintf("%s, proof %d", c.name, p), func(t *testing.T) {
 				t.Parallel()
+				if p != byTable {
+					tiers.Long(t, "a short run has one proof")
+				}
 				content := random(c.size, 1)
 				s := newPieceServer(t, content, c.answer)
 				d := wide(t, pieces.Most)
@@ -448,6 +455,7 @@ func TestSpreadOverServers(t *testing.T) {
 
 // TestSpreadOneAtATime: a server that takes one connection at a time sends all.
 func TestSpreadOneAtATime(t *testing.T) {
+	t.Parallel()
 	content := random(4<<20, 1)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("ETag", `"one"`)
