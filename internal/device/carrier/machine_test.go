@@ -167,7 +167,7 @@ func TestLiars(t *testing.T) {
 func TestRandomFaults(t *testing.T) {
 	seeds := uint64(150)
 	if testing.Short() {
-		seeds = 30
+		seeds = 15
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

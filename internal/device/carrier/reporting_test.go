@@ -314,7 +314,7 @@ func chaos(t *testing.T, seed uint64) *site {
 func TestRandomReports(t *testing.T) {
 	seeds := uint64(100)
 	if testing.Short() {
-		seeds = 20
+		seeds = 10
 	}
 	if text := os.Getenv("PEERLOAD_CARRIER_SITES"); text != "" {
 		n, err := strconv.ParseUint(text, 10, 32)

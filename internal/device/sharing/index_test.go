@@ -14,6 +14,7 @@ import (
 
 	"github.com/peerload/peerload/internal/device/reason"
 	"github.com/peerload/peerload/internal/device/sharing"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 )
 
@@ -114,6 +115,9 @@ func TestXZBounds(t *testing.T) {
 	}
 	whole := pressed(t, packages(10), 1<<30, 1<<16, xz.CRC32)
 	for i := range len(whole) - 40 {
+		if testing.Short() && i%8 != 0 {
+			continue // each byte without -short
+		}
 		if _, err := learn(t, &k, at, whole[:i]); i >= 6 && !errors.Is(err, sharing.ErrIndex) {
 			t.Fatalf("cut off at %d: %v", i, err)
 		}
@@ -182,6 +186,7 @@ func TestSums(t *testing.T) {
 
 // TestKnownIsBounded: the oldest go first, and what turned out wrong is forgotten.
 func TestKnownIsBounded(t *testing.T) {
+	tiers.Long(t, "it learns of 90,000 files")
 	var k sharing.Known
 	for i := range 3 {
 		text := strings.ReplaceAll(packages(30000), "Filename: pool/", fmt.Sprintf("Filename: pool%d/", i))

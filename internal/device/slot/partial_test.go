@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 )
 
@@ -421,6 +422,7 @@ func TestWriteError(t *testing.T) {
 
 // TestFlashWritten: figures of the design: flash written / file size <= 1.05.
 func TestFlashWritten(t *testing.T) {
+	tiers.Long(t, "it writes a file of 20 MB")
 	d := newDisk(t)
 	b := random(20_000_000, 17)
 	before := d.Flushed()

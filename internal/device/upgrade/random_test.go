@@ -43,7 +43,7 @@ func TestRandomDevices(t *testing.T) {
 	t.Parallel()
 	usual := uint64(2000)
 	if testing.Short() {
-		usual = 300
+		usual = 150
 	}
 	first, runs := number(t, seedVariable, 1), number(t, runsVariable, usual)
 	var mu sync.Mutex
@@ -82,7 +82,7 @@ func TestRandomDevices(t *testing.T) {
 // TestReplay: the same seed gives the same run.
 func TestReplay(t *testing.T) {
 	t.Parallel()
-	for seed := uint64(1); seed <= 20; seed++ {
+	for seed := uint64(1); seed <= 10; seed++ {
 		a, b := newDevice(seed, true), newDevice(seed, true)
 		if a.play() != b.play() || !slices.Equal(a.trace, b.trace) {
 			t.Errorf("seed %d: two runs", seed)
