@@ -154,7 +154,7 @@ func TestRandomSites(t *testing.T) {
 	case underRace:
 		to = min(to, 30)
 	case testing.Short():
-		to = min(to, 100)
+		to = min(to, 25)
 	}
 	if *simSeed != 0 {
 		from, to = *simSeed, *simSeed
@@ -280,7 +280,7 @@ func TestLiarSites(t *testing.T) {
 	case underRace:
 		n = 20
 	case testing.Short():
-		n = 60
+		n = 30
 	}
 	beyond := 0
 	for seed := uint64(1); seed <= n; seed++ {
@@ -307,6 +307,7 @@ func TestLiarSites(t *testing.T) {
 // TestShrink: what is left of a liar that costs too much still does, with no more
 // rules than before.
 func TestShrink(t *testing.T) {
+	tiers.Long(t, "it plays many sites")
 	for seed := uint64(1); seed < 300; seed++ {
 		c := NewLiarSite(seed)
 		if len(c.Play(nil).Bad) == 0 {
@@ -334,6 +335,7 @@ func rulesOf(c *LiarSite) (n int) {
 // TestPieces: over several connections a long or lossy WAN is nearly full, and one copy
 // crosses it; a thin one sees one connection.
 func TestPieces(t *testing.T) {
+	tiers.Long(t, "it plays large files over long lines")
 	for _, c := range []struct {
 		name string
 		site Site

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/liar"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/pdp/wire"
@@ -423,8 +424,11 @@ func (c *story) stall(seconds float64) {
 }
 
 func TestStories(t *testing.T) {
-	for _, st := range stories {
+	for i, st := range stories {
 		t.Run(st.name, func(t *testing.T) {
+			if i%2 != 0 {
+				tiers.Long(t, "a short run has every other story")
+			}
 			seeds := uint64(3)
 			if underRace || testing.Short() {
 				seeds = 1
