@@ -377,6 +377,9 @@ func TestNumberAfter65535(t *testing.T) {
 		for _, window := range []int{1, 4, 16} {
 			t.Run(fmt.Sprintf("%d after 65535, window %d", after, window), func(t *testing.T) {
 				t.Parallel()
+				if window < 16 {
+					tiers.Long(t, "each of 65,536 packets is waited for")
+				}
 				s := &oddServer{t: t, content: data, afterLast: after, oack: func(map[string]string) ([]byte, int, int) {
 					return granted("blksize", "8", "windowsize", strconv.Itoa(window)), 8, window
 				}}
