@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"testing"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // program says what a program of this module may be linked from.
@@ -90,6 +92,7 @@ var programs = []program{
 // TestPrograms: what each program is linked from, told by the linker's own
 // list and not by what its packages say that they import.
 func TestPrograms(t *testing.T) {
+	tiers.Long(t, "it reads the whole tree")
 	for _, p := range programs {
 		for _, arch := range append([]string{"amd64"}, p.archs...) {
 			t.Run(p.dir+"/"+arch, func(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // Sizes of the picture in pixels.
@@ -258,6 +260,7 @@ func (n *node) end(i, of int) int {
 // TestDrawing: no line crosses a box. Lines leave a row only between rows, and
 // where they pass one they have a place of their own.
 func TestDrawing(t *testing.T) {
+	tiers.Long(t, "it reads the whole tree")
 	d := rowsOf(graphOf(t, ownPackages(t)))
 	d.place()
 	boxes := 0

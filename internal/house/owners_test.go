@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // mostFields is how many fields a struct of an owned package has at most.
@@ -28,6 +30,7 @@ var owned = []string{"pdp", "pdp/internal/chunks", "pdp/internal/follower", "pdp
 
 // TestOwners holds the rules of owners.
 func TestOwners(t *testing.T) {
+	tiers.Long(t, "it reads the whole tree")
 	sources := readTree(t)
 	exports := exportData(t, owned)
 	for _, dir := range owned {

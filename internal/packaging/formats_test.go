@@ -17,6 +17,7 @@ import (
 
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	testprograms "github.com/peerload/peerload/internal/testkit/programs"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestFormats: the package of a device has the same files in each format, as the
@@ -152,6 +153,7 @@ func unzip(t *testing.T, b []byte) []byte {
 // TestOpenWrt: the options of UCI become the agent's, and an agent that nobody has
 // enabled does not start.
 func TestOpenWrt(t *testing.T) {
+	tiers.Long(t, "it starts many scripts")
 	for _, shell := range shells() {
 		t.Run(shell[0], func(t *testing.T) { startOpenWrt(t, shell) })
 	}

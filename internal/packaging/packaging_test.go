@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // root is the top of the tree, to which the paths of products lead.
@@ -63,6 +65,7 @@ var exposure = map[string]float64{
 // notify-reload. They are told when the service is ready, can reload it, and are
 // confined.
 func TestUnits(t *testing.T) {
+	tiers.Long(t, "it starts many scripts")
 	for name, most := range exposure {
 		unit := read(t, name)
 		if !strings.Contains(unit, "\nType=notify\n") || !strings.Contains(unit, "\nExecReload=/bin/kill -HUP $MAINPID\n") {
@@ -157,6 +160,7 @@ func analyze(t *testing.T) string {
 
 // TestScripts: each shell reads every script.
 func TestScripts(t *testing.T) {
+	tiers.Long(t, "it starts many scripts")
 	for _, p := range products() {
 		var all []string
 		for _, scripts := range p.scripts {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // act runs a script of a package with args. dir stands for /etc/peerload and for the
@@ -40,6 +42,7 @@ func act(t *testing.T, dir, script string, args ...string) string {
 // TestConfigurationIsGone: whoever has removed the controller's configuration can
 // install and upgrade it all the same.
 func TestConfigurationIsGone(t *testing.T) {
+	tiers.Long(t, "it starts many scripts")
 	for script, args := range map[string][]string{"deb.postinst": {"configure", "0.0.1"}, "rpm.post": {"2"}} {
 		dir := t.TempDir()
 		script = "packaging/server/scripts/" + script

@@ -170,6 +170,7 @@ func checkBill(t *testing.T, raw []byte, info *buildinfo.BuildInfo) {
 
 // TestRefused: what is wrong is said before anything is built.
 func TestRefused(t *testing.T) {
+	tiers.Long(t, "it runs git many times")
 	dir, key, _ := repository(t, "v0.9.0")
 	full := t.TempDir()
 	if err := os.WriteFile(filepath.Join(full, "x"), nil, 0o644); err != nil {

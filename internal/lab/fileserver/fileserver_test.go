@@ -150,6 +150,7 @@ func TestLoopbackWAN(t *testing.T) {
 }
 
 func TestNamespaceWAN(t *testing.T) {
+	tiers.Long(t, "it starts processes, and sends at the rate of a WAN")
 	if !inside.Run(t) {
 		return
 	}

@@ -112,6 +112,7 @@ func TestMeasureKillsRoot(t *testing.T) {
 // TestMeasureNamespaces runs the same in namespaces, in a user namespace when
 // the test is not root.
 func TestMeasureNamespaces(t *testing.T) {
+	tiers.Long(t, "it starts processes, and sends at the rate of a WAN")
 	if !inside.Run(t) {
 		return
 	}

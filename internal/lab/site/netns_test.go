@@ -12,12 +12,14 @@ import (
 	"github.com/vishvananda/netns"
 
 	"github.com/peerload/peerload/internal/lab/units"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestNamespaceRates reads back what the kernel was told: each way of the WAN
 // and of every port has a token bucket of its rate, and no other link has one.
 // What gets through them is measured by the benchmarks of package fileserver.
 func TestNamespaceRates(t *testing.T) {
+	tiers.Long(t, "it starts processes, and sends at the rate of a WAN")
 	if !inside.Run(t) {
 		return
 	}

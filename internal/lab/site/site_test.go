@@ -9,6 +9,7 @@ import (
 
 	"github.com/peerload/peerload/internal/lab/units"
 	"github.com/peerload/peerload/internal/testkit/labtest"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // inside runs a test in namespaces.
@@ -28,6 +29,7 @@ func loopback(t *testing.T, wan units.Rate) *Loopback {
 // TestNamespaceBroadcasts checks that a broadcast reaches another device and is
 // counted, and that other ports are not.
 func TestNamespaceBroadcasts(t *testing.T) {
+	tiers.Long(t, "it starts processes, and sends at the rate of a WAN")
 	if !inside.Run(t) {
 		return
 	}
