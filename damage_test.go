@@ -63,10 +63,11 @@ func damageLeftovers(t *testing.T, wanted func(what string) bool) {
 			return errors.Join(write(b)(name), os.Chmod(name, 0))
 		},
 	}
-	for _, name := range []string{"out/.app.bin.part", "out/.app.bin.part.idx", "out/.app.bin.part.lock",
+	for i, name := range []string{"out/.app.bin.part", "out/.app.bin.part.idx", "out/.app.bin.part.lock",
 		"out/app.bin", "state/id", "state/status"} {
-		for _, what := range slices.Sorted(maps.Keys(mutations)) {
-			if !wanted(what) {
+		for j, what := range slices.Sorted(maps.Keys(mutations)) {
+			// A short run damages each file in some ways, by turns.
+			if !wanted(what) || testing.Short() && (i+j)%3 != 0 {
 				continue
 			}
 			for i, proof := range []peerload.Proof{peerload.SHA256(digest), peerload.Unsigned()} {
