@@ -638,3 +638,76 @@ func TestGivesTheRootsSlotBack(t *testing.T) {
 		}
 	}
 }
+
+// TestFullParentIsTriedAsRoot: a peer that was tried by a link was tried as a root, too, but
+// for one that was full.
+func TestFullParentIsTriedAsRoot(t *testing.T) {
+	for _, why := range []wire.Reason{wire.ReasonNone, wire.ReasonFull, wire.ReasonNotYet} {
+		m := newMachine(unsigned(), 1)
+		attachTo(t, m, 1<<20)
+		now := m.cfg.Transfer.Fallback / 2
+		m.Step(now, nil, nil)
+		var link Link
+		direct := Datagram{From: addr(2), Env: wire.Envelope{From: peer(2), TCPPort: wire.Port},
+			Msg: &wire.Direct{Reason: wire.ReasonNoProgress, Prefix: 8, Bytes: 1 << 19}}
+		for _, a := range m.Step(now, direct, nil) {
+			if d, ok := a.(Dial); ok {
+				link = d.Link
+			}
+		}
+		if link == 0 {
+			t.Fatal("does not try a device that downloads: the test shows nothing")
+		}
+		m.Step(now, Opened{Link: link}, nil)
+		if why != wire.ReasonNone {
+			m.Step(now, Framed{Link: link, Frame: &wire.Refuse{Reason: why}}, nil)
+		}
+		root := attempt{addr(2).Addr(), true}
+		if may := m.fallback.mayTry(root, true); may != (why == wire.ReasonFull) ||
+			m.fallback.mayTry(attempt{addr: root.addr}, true) {
+			t.Errorf("refused for %s: tries it as a root %v", why, may)
+		}
+	}
+}
+
+// TestRootsByTurns: a device that waits for its turn at the origin gives the first root that
+// it comes to follow then time to serve it, and no other until a chunk comes.
+func TestRootsByTurns(t *testing.T) {
+	m := newMachine(unsigned(), 1)
+	link := attachTo(t, m, 1<<20)
+	f := m.fallback
+	waits := func(i int, want bool) {
+		t.Helper()
+		f.budget.Entitle(m.now)
+		f.another(addr(i).Addr())
+		if f.budget.Waiting() == want {
+			t.Errorf("root %d is given time: %v", i, !want)
+		}
+	}
+	waits(11, true)
+	waits(12, false)
+	m.Step(time.Second, Stored{Link: link, Index: 1}, nil)
+	waits(13, true)
+	waits(13, false)
+}
+
+// TestReviewAfterTheOthers: a comparison that was left to another device is made soon once
+// that one has the whole file, and not for one that has a part.
+func TestReviewAfterTheOthers(t *testing.T) {
+	for _, prefix := range []int{15, 16} {
+		m := newMachine(unsigned(), 1)
+		attachTo(t, m, 1<<20)
+		now := m.cfg.Transfer.Fallback / 2
+		says := func(d *wire.Direct) {
+			m.Step(now, Datagram{From: addr(2), Env: wire.Envelope{From: peer(2), TCPPort: wire.Port}, Msg: d}, nil)
+		}
+		says(&wire.Direct{Reason: wire.ReasonNoProgress, Bytes: 1})
+		if m.fallback.review.at < now+2*m.cfg.Transfer.Fallback {
+			t.Fatal("not left to the other: the test shows nothing")
+		}
+		says(&wire.Direct{Done: true, Prefix: prefix, Bytes: 1 << 20})
+		if soon := m.fallback.review.at <= now+m.cfg.Transfer.CatchUp; soon != (prefix == 16) {
+			t.Errorf("the other has %d chunks of 16: soon %v", prefix, soon)
+		}
+	}
+}

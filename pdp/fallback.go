@@ -30,7 +30,7 @@ type fallback struct {
 	spared    map[netip.Addr]bool  // roots that were given time to catch up
 	lent      time.Duration        // when the last of them was given it
 	others    time.Duration        // when another device said last that it gets bytes directly, 0 never
-	met       map[netip.Addr]bool  // roots that were followed, and given time to serve
+	met       met                  // roots that were followed, and given time to serve
 	fed       time.Duration        // when a chunk last came from anywhere
 	looking   bool                 // the direct download has not shown yet how slow the line is
 	yielded   bool                 // a slow line was left to the peers once since a chunk came
@@ -42,7 +42,7 @@ type fallback struct {
 func newFallback(m *Machine) *fallback {
 	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd), review: newReview(m),
 		wait:   m.cfg.Transfer.Fallback,
-		spared: map[netip.Addr]bool{}, met: map[netip.Addr]bool{}, tried: map[attempt]bool{},
+		spared: map[netip.Addr]bool{}, met: met{roots: map[netip.Addr]bool{}}, tried: map[attempt]bool{},
 		slowTries: map[attempt]again{}, leftFor: map[netip.Addr]again{}}
 }
 
@@ -69,7 +69,7 @@ func (f *fallback) gain() {
 		}
 	}
 	f.gained, f.fed = f.m.now, f.m.now
-	f.looking, f.yielded = false, false
+	f.looking, f.yielded, f.met.waits = false, false, false
 	clear(f.tried)
 }
 
@@ -214,17 +214,25 @@ func (f *fallback) fetched() {
 	}
 }
 
+// met are the roots that were followed.
+type met struct {
+	roots map[netip.Addr]bool
+	waits bool // a device waited longer for one of them, and no chunk has come since
+}
+
 // another gives a root that this device follows from now on the time to serve it, once
 // for each address: what came before says nothing of it. A device that waits for its
-// turn at the origin waits that much longer.
+// turn at the origin waits that much longer, once until a chunk comes: many addresses by
+// turns get no more of it than one.
 func (f *fallback) another(a netip.Addr) {
 	m := f.m
-	if f.met[a] || len(f.met) >= mostSpared {
+	if f.met.roots[a] || len(f.met.roots) >= mostSpared {
 		return
 	}
-	f.met[a] = true
+	f.met.roots[a] = true
 	f.contest.Another(m.now)
-	if f.budget.Waiting() && f.review.state == satisfied && !m.held.complete() && !m.repair.doubts {
+	if f.budget.Waiting() && f.review.state == satisfied && !m.held.complete() && !m.repair.doubts && !f.met.waits {
+		f.met.waits = true
 		f.budget.Cancel()
 		f.gained, f.wait = m.now, m.cfg.Transfer.CatchUp
 	}
