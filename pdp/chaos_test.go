@@ -230,7 +230,7 @@ func TestLeavesForAHolder(t *testing.T) {
 		"fast parent": {6, 1, nil, false},
 		"no chunk":    {0, 1, nil, true},
 		"named it":    {1, 2, nil, false},
-		"was full":    {1, 1, func(m *Machine) { m.fallback.noteTry(attempt{addr: addr(2).Addr()}) }, true},
+		"was full":    {1, 1, func(m *Machine) { m.fallback.noteTry(addr(2).Addr()) }, true},
 		"slow device": {1, 1, func(m *Machine) { m.following.becomeLeaf(wire.ReasonSelfSlow) }, false},
 		"served nothing": {1, 1, func(m *Machine) {
 			for i := 1; i <= 2; i++ {
@@ -662,9 +662,8 @@ func TestFullParentIsTriedAsRoot(t *testing.T) {
 		if why != wire.ReasonNone {
 			m.Step(now, Framed{Link: link, Frame: &wire.Refuse{Reason: why}}, nil)
 		}
-		root := attempt{addr(2).Addr(), true}
-		if may := m.fallback.mayTry(root, true); may != (why == wire.ReasonFull) ||
-			m.fallback.mayTry(attempt{addr: root.addr}, true) {
+		a := addr(2).Addr()
+		if may := m.fallback.mayTry(a, true, true); may != (why == wire.ReasonFull) || m.fallback.mayTry(a, true, false) {
 			t.Errorf("refused for %s: tries it as a root %v", why, may)
 		}
 	}

@@ -17,33 +17,32 @@ import (
 // failed it, within the subnet's budget; or if peers say that the origin fails,
 // to check.
 type fallback struct {
-	m         *Machine
-	budget    *origin.Budget
-	review    *review
-	gained    time.Duration        // when a chunk last came from anywhere, or the wait began again
-	wait      time.Duration        // how long one may take
-	starving  bool                 // entitled to the origin because no peer served
-	announce  time.Duration        // when the download under way is announced again, a probe too
-	probe     timer                // when to check whether the origin answers
-	waited    bool                 // with that, for another device that did so
-	contest   origin.Contest       // of the direct download with the peers
-	spared    map[netip.Addr]bool  // roots that were given time to catch up
-	lent      time.Duration        // when the last of them was given it
-	others    time.Duration        // when another device said last that it gets bytes directly, 0 never
-	met       met                  // roots that were followed, and given time to serve
-	fed       time.Duration        // when a chunk last came from anywhere
-	looking   bool                 // the direct download has not shown yet how slow the line is
-	yielded   bool                 // a slow line was left to the peers once since a chunk came
-	tried     map[attempt]bool     // peers that were tried since a chunk came
-	leftFor   map[netip.Addr]again // when parents may be left for a root again
-	slowTries map[attempt]again    // when peers may be tried again while others serve slowly
+	m        *Machine
+	budget   *origin.Budget
+	review   *review
+	gained   time.Duration        // when a chunk last came from anywhere, or the wait began again
+	wait     time.Duration        // how long one may take
+	starving bool                 // entitled to the origin because no peer served
+	announce time.Duration        // when the download under way is announced again, a probe too
+	probe    timer                // when to check whether the origin answers
+	waited   bool                 // with that, for another device that did so
+	contest  origin.Contest       // of the direct download with the peers
+	spared   map[netip.Addr]bool  // roots that were given time to catch up
+	lent     time.Duration        // when the last of them was given it
+	others   time.Duration        // when another device said last that it gets bytes directly, 0 never
+	met      met                  // roots that were followed, and given time to serve
+	fed      time.Duration        // when a chunk last came from anywhere
+	looking  bool                 // the direct download has not shown yet how slow the line is
+	yielded  bool                 // a slow line was left to the peers once since a chunk came
+	tries    tries                // of other peers
+	leftFor  map[netip.Addr]again // when parents may be left for a root again
 }
 
 func newFallback(m *Machine) *fallback {
 	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd), review: newReview(m),
 		wait:   m.cfg.Transfer.Fallback,
-		spared: map[netip.Addr]bool{}, met: met{roots: map[netip.Addr]bool{}}, tried: map[attempt]bool{},
-		slowTries: map[attempt]again{}, leftFor: map[netip.Addr]again{}}
+		spared: map[netip.Addr]bool{}, met: met{roots: map[netip.Addr]bool{}},
+		tries: tries{made: map[netip.Addr]bool{}, slow: map[netip.Addr]again{}}, leftFor: map[netip.Addr]again{}}
 }
 
 // start begins the wait for chunks.
@@ -70,7 +69,7 @@ func (f *fallback) gain() {
 	}
 	f.gained, f.fed = f.m.now, f.m.now
 	f.looking, f.yielded, f.met.waits = false, false, false
-	clear(f.tried)
+	clear(f.tries.made)
 }
 
 // chunkTime is how long the line takes for what comes at once, if it does nothing
@@ -339,9 +338,9 @@ type again struct{ next, wait time.Duration }
 // tap dials a device that downloads directly and has more of the file, where no
 // peer has served this device for long: each address once, until a chunk comes.
 func (f *fallback) tap(c election.Candidate, d *wire.Direct) {
-	m, a := f.m, attempt{addr: c.Addr.Addr()}
+	m, a := f.m, c.Addr.Addr()
 	slow := f.review.slow()
-	if m.held.complete() || !f.mayTry(a, slow) {
+	if m.held.complete() || !f.mayTry(a, slow, false) {
 		return
 	}
 	for _, s := range m.following.sides() {
@@ -363,10 +362,10 @@ func (f *fallback) tap(c election.Candidate, d *wire.Direct) {
 // try follows another root that says it has more, where no peer has served this
 // device for long: each address once, until a chunk comes.
 func (f *fallback) try(c election.Candidate) {
-	m, a, r, w := f.m, attempt{c.Addr.Addr(), true}, f.m.el.Root(), f.m.following.roots.watch
-	if m.held.complete() || r == nil || r.Addr.Addr() == a.addr ||
+	m, a, r, w := f.m, c.Addr.Addr(), f.m.el.Root(), f.m.following.roots.watch
+	if m.held.complete() || r == nil || r.Addr.Addr() == a ||
 		w == nil || m.now-w.Began() < m.cfg.Tree.AskAgain || // the present one has had no time
-		!c.Claim.Rank.Confirmed || c.Claim.Prefix <= m.held.Prefix() || !f.mayTry(a, f.review.slow()) {
+		!c.Claim.Rank.Confirmed || c.Claim.Prefix <= m.held.Prefix() || !f.mayTry(a, f.review.slow(), true) {
 		return
 	}
 	f.noteTry(a)

@@ -434,8 +434,8 @@ func TestStarvingTriesOthers(t *testing.T) {
 	if r := m.el.Root(); r == nil || r.Peer != peer(2) {
 		t.Fatalf("does not try another root: %+v", r)
 	}
-	if m.fallback.try(election.Candidate{Peer: peer(2), Addr: addr(2), Claim: *other}); len(m.fallback.tried) != 1 {
-		t.Errorf("tries it again: %v", m.fallback.tried)
+	if m.fallback.try(election.Candidate{Peer: peer(2), Addr: addr(2), Claim: *other}); len(m.fallback.tries.made) != 1 {
+		t.Errorf("tries it again: %v", m.fallback.tries.made)
 	}
 	dials := func(d *wire.Direct) bool {
 		out := m.Step(now, Datagram{From: addr(3), Env: wire.Envelope{From: peer(3), TCPPort: wire.Port}, Msg: d}, nil)
@@ -459,14 +459,14 @@ func TestStarvingTriesOthers(t *testing.T) {
 func TestTriesAreBounded(t *testing.T) {
 	m, _, _ := starving(t)
 	for i := range 3 * mostTried {
-		if a := (attempt{addr: addr(i).Addr()}); m.fallback.mayTry(a, false) {
+		if a := addr(i).Addr(); m.fallback.mayTry(a, false, i%2 == 0) {
 			m.fallback.noteTry(a)
 		}
 		if i%mostTried == mostTried-1 {
-			clear(m.fallback.tried) // as after a chunk
+			clear(m.fallback.tries.made) // as after a chunk
 		}
 	}
-	if n := len(m.fallback.slowTries); n != mostTried {
+	if n := len(m.fallback.tries.slow); n != mostTried {
 		t.Errorf("%d addresses are remembered, want %d", n, mostTried)
 	}
 }

@@ -21,21 +21,26 @@ const (
 	mended             // its table showed the wrong chunks, which will come again
 )
 
+// accused are the roots that may have sent wrong bytes.
+type accused struct {
+	source netip.AddrPort // the root when the suspicion began, also if it has stepped down since
+	asked  netip.AddrPort // the root that was asked for its table last
+}
+
 // repair finds out which chunks are wrong if the whole file is, and repairs
 // them.
 type repair struct {
 	m         *Machine
 	suspicion suspicion
-	since     time.Duration  // when the suspicion began
-	until     time.Duration  // how long a suspicion lasts at most if no chunk comes
-	source    netip.AddrPort // the root when the suspicion began, none without one
-	asked     netip.AddrPort // the root that was asked for its table last, none likewise
-	resigned  bool           // a root has stepped down since the suspicion began
-	told      bool           // a root said that the origin is wrong
-	restarts  int            // how often a root that had sent the file has started over
-	fooled    int            // how often peers sent wrong bytes, and nobody told which
-	doubts    bool           // they did so again and again: what they send is no service any more
-	altered   []int          // the chunks that the last table showed as wrong
+	since     time.Duration // when the suspicion began
+	until     time.Duration // how long a suspicion lasts at most if no chunk comes
+	accused   accused       // none without a suspicion
+	resigned  bool          // a root has stepped down since the suspicion began
+	told      bool          // a root said that the origin is wrong
+	restarts  int           // how often a root that had sent the file has started over
+	fooled    int           // how often peers sent wrong bytes, and nobody told which
+	doubts    bool          // they did so again and again: what they send is no service any more
+	altered   []int         // the chunks that the last table showed as wrong
 }
 
 func newRepair(m *Machine) *repair { return &repair{m: m} }
@@ -51,20 +56,7 @@ func (d *repair) mends() bool { return d.suspicion == mended }
 
 // end ends the suspicion: the suspect chunks have been dropped.
 func (d *repair) end() {
-	d.suspicion, d.source, d.asked, d.resigned = trusting, netip.AddrPort{}, netip.AddrPort{}, false
-}
-
-// accused are the roots that left the suspicion as it is: the one that was asked for its
-// table, and the one that sent the file, also if it has stepped down since. Otherwise
-// whoever sends wrong bytes and resigns would be followed again, and displace the root
-// that downloads them. The present root is accused if there is neither.
-func (d *repair) accused() []netip.AddrPort {
-	all := slices.DeleteFunc([]netip.AddrPort{d.asked, d.source},
-		func(a netip.AddrPort) bool { return !a.IsValid() })
-	if r := d.m.el.Root(); len(all) == 0 && r != nil {
-		all = append(all, r.Addr)
-	}
-	return slices.Compact(all)
+	d.suspicion, d.accused, d.resigned = trusting, accused{}, false
 }
 
 // wholeFileWrong: every chunk is there and the digest of the whole file is
@@ -95,7 +87,7 @@ func (d *repair) wholeFileWrong() {
 		// A root has nobody to ask, and a device that has asked already got a
 		// wrong answer, or none. Where most came from the origin, the rest from there
 		// costs less than an answer of a root that may lie.
-		accused := d.accused()
+		accused := d.accused
 		d.keepFromOrigin()
 		m.root.fetchNow()
 		if !m.root.active() {
@@ -105,7 +97,7 @@ func (d *repair) wholeFileWrong() {
 	}
 	d.suspicion = suspect
 	if r := m.el.Root(); r != nil {
-		d.source = r.Addr
+		d.accused.source = r.Addr
 	}
 	d.since, d.until = m.now, m.now+m.cfg.Tree.Forget
 	m.following.failAll(wire.ReasonDigestMismatch)
@@ -166,7 +158,7 @@ func (d *repair) askTable(s *side, l Link) {
 		return
 	}
 	m.act(SendFrame{l, &wire.TableAsk{}})
-	_, d.asked, _ = s.follower.Parent()
+	_, d.accused.asked, _ = s.follower.Parent()
 	reads := time.Duration(m.held.Size()/slowestMedium) * time.Millisecond
 	d.until = min(d.since+m.cfg.Tree.Forget, m.now+m.cfg.Transfer.CatchUp+reads)
 }
@@ -181,7 +173,7 @@ func (d *repair) settle() {
 	if !d.suspects() || m.held.complete() {
 		return
 	}
-	r, source, accused := m.el.Root(), d.source, d.accused()
+	r, accused := m.el.Root(), d.accused
 	over := r != nil && !r.Claim.Complete && r.Claim.Prefix < m.held.Chunks() && r.Heard > d.since
 	switch at, _ := d.deadline(); {
 	case m.root.active() || over:
@@ -192,8 +184,8 @@ func (d *repair) settle() {
 		} else {
 			d.startOver()
 		}
-		if source.IsValid() && !excused {
-			m.following.distrust(source, wire.ReasonDigestMismatch)
+		if accused.source.IsValid() && !excused {
+			m.following.distrust(accused.source, wire.ReasonDigestMismatch)
 		}
 	case m.now >= at:
 		if d.told {
@@ -224,7 +216,7 @@ func (d *repair) fetchAltered() bool {
 	if d.told || d.doubts || m.root.active() || 4*len(d.altered) > m.held.Count() {
 		return false
 	}
-	accused := d.accused()
+	accused := d.accused
 	d.end()
 	m.held.drop(d.altered)
 	m.following.failAll(wire.ReasonDigestMismatch)
@@ -232,10 +224,19 @@ func (d *repair) fetchAltered() bool {
 	return true
 }
 
-// blame distrusts roots that sent wrong bytes and no table that mended them.
-func (d *repair) blame(accused []netip.AddrPort) {
-	for _, a := range accused {
-		d.m.following.distrust(a, wire.ReasonDigestMismatch)
+// blame distrusts the root that was asked for its table, and sent none or a wrong one, and
+// the one that sent the file, also if it has stepped down since: whoever sends wrong bytes
+// and resigns would be followed again, and displace the root that downloads them. If there
+// is neither it is the present one.
+func (d *repair) blame(a accused) {
+	if !a.asked.IsValid() && !a.source.IsValid() {
+		d.m.following.distrustRoot(wire.ReasonDigestMismatch)
+	}
+	if a.asked.IsValid() {
+		d.m.following.distrust(a.asked, wire.ReasonDigestMismatch)
+	}
+	if a.source.IsValid() && a.source != a.asked {
+		d.m.following.distrust(a.source, wire.ReasonDigestMismatch)
 	}
 	d.doubt()
 }

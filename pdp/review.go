@@ -182,44 +182,43 @@ func (r *review) deadline() (time.Duration, bool) {
 	return r.at, r.state == satisfied
 }
 
+// tries are of other peers than the parents that a root named, by addresses.
+type tries struct {
+	made map[netip.Addr]bool  // since a chunk came
+	slow map[netip.Addr]again // when they may be made again while others serve slowly
+	full netip.Addr           // the last that had no slot, none without one: as a root it knows who has
+}
+
 // mostTried bounds the addresses that are remembered.
 const mostTried = 64
 
-// attempt is an address tried as a parent, which may be full, or as a root, which knows who is not.
-type attempt struct {
-	addr netip.Addr
-	root bool
-}
-
-// mayTry reports whether this device tries another peer: where none
+// mayTry reports whether this device tries another peer, as a parent or as a root: where none
 // has served it for long, each until a chunk comes; where it is served slowly, each
-// once and after twice as long each time.
-func (f *fallback) mayTry(a attempt, slow bool) bool {
+// once and after twice as long each time. One that was full may be tried as a root then.
+func (f *fallback) mayTry(a netip.Addr, slow, root bool) bool {
+	full := root && a == f.tries.full
 	if f.starving || f.budget.Waiting() {
-		return !f.tried[a] && len(f.tried) < mostTried
+		return full || !f.tries.made[a] && len(f.tries.made) < mostTried
 	}
-	return slow && f.m.now >= f.slowTries[a].next && f.remembers(a)
+	return slow && (full || f.m.now >= f.tries.slow[a].next && f.remembers(a))
 }
 
-// remembers reports whether there is room to remember a try.
-func (f *fallback) remembers(a attempt) bool {
-	return len(f.slowTries) < mostTried || f.slowTries[a].wait > 0
+// remembers reports whether there is room to remember a try at an address.
+func (f *fallback) remembers(a netip.Addr) bool {
+	return len(f.tries.slow) < mostTried || f.tries.slow[a].wait > 0
 }
 
-// noteTry records that a peer was tried, which need not be tried as a root then.
-func (f *fallback) noteTry(a attempt) {
-	f.tried[a] = true
+// noteTry records that the peer at an address was tried.
+func (f *fallback) noteTry(a netip.Addr) {
+	f.tries.made[a] = true
+	if a == f.tries.full {
+		f.tries.full = netip.Addr{}
+	}
 	if f.remembers(a) {
-		w := max(f.m.cfg.Transfer.Fallback, 2*f.slowTries[a].wait)
-		f.slowTries[a] = again{f.m.now + w, w}
-	}
-	if !a.root {
-		f.noteTry(attempt{a.addr, true})
+		w := max(f.m.cfg.Transfer.Fallback, 2*f.tries.slow[a].wait)
+		f.tries.slow[a] = again{f.m.now + w, w}
 	}
 }
 
-// wasFull records that a peer which was tried had no slot: as a root it knows who has.
-func (f *fallback) wasFull(a netip.Addr) {
-	delete(f.tried, attempt{a, true})
-	delete(f.slowTries, attempt{a, true})
-}
+// wasFull records that the peer at an address had no slot.
+func (f *fallback) wasFull(a netip.Addr) { f.tries.full = a }

@@ -1,10 +1,8 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 
@@ -94,12 +92,16 @@ func (s *servers) order(now time.Duration, sources []*url.URL) []int {
 	since := make([]time.Duration, len(sources))
 	order := make([]int, len(sources))
 	for i, u := range sources {
-		order[i], since[i] = i, -1
+		since[i] = -1
 		if at, ok := s.failed[serverOf(u)]; ok && now-at <= demoted {
 			since[i] = at
 		}
+		k := i // there are few, and a sort would be 2 KB of a small program
+		for ; k > 0 && since[order[k-1]] > since[i]; k-- {
+			order[k] = order[k-1]
+		}
+		order[k] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(since[a], since[b]) })
 	return order
 }
 
