@@ -160,6 +160,7 @@ func TestInvariantsCanFail(t *testing.T) {
 				_, ok = d.Msg.(*wire.Direct)
 				return ok
 			}})
+			sub.cfg.WAN = 2e6 // each takes long enough to meet another
 			for _, d := range sub.devices {
 				d.Up = 1
 			}

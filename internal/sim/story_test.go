@@ -278,6 +278,11 @@ var stories = []story{
 			c.f.Signed, c.f.Unsized = false, true
 			c.resigner(NewFalseHolder(0, func(int) bool { return true }), wire.ReasonOriginWrong, 0, 3*time.Second)
 		}},
+	{name: "no table, a liar sends garbage and steps down before it is asked for one", n: 8, last: sec(30), wan: 2.2,
+		do: func(c *story) {
+			c.f.Signed, c.f.Unsized = false, true
+			c.resigner(NewFalseHolder(0, func(int) bool { return true }), wire.ReasonOriginWrong, 0, 250*time.Millisecond)
+		}},
 	{name: "a liar asks for the longest back-off again and again", n: 8, last: sec(30), wan: 2.2,
 		do: func(c *story) {
 			c.resigner(NewRogueRoot(false), wire.ReasonOriginOther, time.Hour, 500*time.Millisecond)
@@ -311,6 +316,13 @@ var stories = []story{
 	{name: "a liar serves a chunk a second", n: 8, last: sec(30), wan: 1.15, do: func(c *story) {
 		c.liar(asHolder(liar.Rule{On: liar.OnTime, Every: time.Second, Chance: 1, Do: liar.DoChunk})...)
 	}},
+	{name: "a liar serves a chunk a second, and devices leave once they are done", n: 4, last: sec(30), wan: 2.2,
+		do: func(c *story) {
+			for _, d := range c.sub.devices {
+				d.Leaves = true
+			}
+			c.liar(asHolder(liar.Rule{On: liar.OnTime, Every: time.Second, Chance: 1, Do: liar.DoChunk})...)
+		}},
 	{name: "a liar claims to hold all and the budget", n: 8, last: sec(16), wan: 1.02, do: func(c *story) {
 		direct := liar.Rule{On: liar.OnTime, Every: 300 * time.Millisecond, Chance: 1, Do: liar.DoDirect}
 		direct.Lies[2] = liar.Lie{Mode: liar.Grows, N: 100_000}

@@ -20,6 +20,11 @@ func (e *Election) Claim(now time.Duration, c Candidate, out *Output) {
 		e.Refuse(now, c, out)
 		return
 	}
+	if c.Claim.Rank.Confirmed && e.steppedDown(now, c.Addr.Addr()) {
+		e.Distrust(now, c.Addr.Addr(), wire.ReasonRootSilent, out)
+		e.Refuse(now, c, out)
+		return
+	}
 	if r := e.Expected(); r != nil && r.Peer == c.Peer && r.Addr.Addr() != c.Addr.Addr() {
 		return // in the root's name, but not from there
 	}
@@ -267,7 +272,11 @@ func (e *Election) Resign(now time.Duration, p wire.Peer, r *wire.Resign, needed
 	if (e.state != Following && e.state != Deferring) || e.root.Peer != p {
 		return
 	}
-	e.ignore(now, e.root.Addr.Addr(), e.cfg.HeadStart) // an older claim may still be in flight
+	a := e.root.Addr.Addr()
+	e.ignore(now, a, e.cfg.HeadStart) // an older claim may still be in flight
+	if _, known := e.resigned[a]; known || len(e.resigned) < mostAddresses {
+		e.resigned[a] = now
+	}
 	switch {
 	case e.holding.Complete:
 		e.Start(now, wire.ReasonRootResigned, out)
@@ -283,6 +292,14 @@ func (e *Election) Resign(now time.Duration, p wire.Peer, r *wire.Resign, needed
 	default:
 		e.listen(now, e.cfg.Listen, wire.ReasonRootResigned, out)
 	}
+}
+
+// steppedDown reports whether a root at an address has stepped down just now. Whoever says
+// then that it is root would take each other one's place, and step down again.
+func (e *Election) steppedDown(now time.Duration, a netip.Addr) bool {
+	const rests = time.Second // at least, whatever the reason
+	at, ok := e.resigned[a]
+	return ok && now-at < rests
 }
 
 // Tick does what is due.

@@ -565,3 +565,28 @@ func TestNeeded(t *testing.T) {
 		t.Error("takes the place of the root without holding the file")
 	}
 }
+
+// TestClaimsAfterItSteppedDown: a root that has stepped down is not followed again within a
+// second, and then for as long as one that was silent; another one is at once.
+func TestClaimsAfterItSteppedDown(t *testing.T) {
+	holder := wire.Rank{Complete: true, Prefix: 9}.Confirm()
+	for _, c := range []struct {
+		who     int
+		after   time.Duration
+		follows bool
+	}{{1, 500 * time.Millisecond, false}, {1, 1100 * time.Millisecond, true}, {2, 500 * time.Millisecond, true}} {
+		e, o := started(LAN(), 0, false), Output{}
+		now := time.Millisecond
+		e.Claim(now, claim(1, holder), &o)
+		e.Resign(now, peer(1), &wire.Resign{Reason: wire.ReasonOriginWrong}, true, &o)
+		e.Claim(now+c.after, claim(c.who, holder), &o)
+		if e.State() == Following != c.follows {
+			t.Errorf("device %d claims %v after the root stepped down: %v", c.who, c.after, e.State())
+		}
+		again := now + c.after + LAN().Ignore/2
+		e.Claim(again, claim(c.who, holder), &o)
+		if e.State() == Following != c.follows {
+			t.Errorf("device %d claims once more after half of Ignore: %v", c.who, e.State())
+		}
+	}
+}
