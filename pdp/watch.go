@@ -216,6 +216,9 @@ func (f *following) watching() bool {
 // heardClaim takes a claim, of the root that is followed or of another.
 func (f *following) heardClaim(c election.Candidate) {
 	m := f.m
+	if m.el.Returns(m.now, c) {
+		f.distrust(c.Addr, wire.ReasonRootResigned) // its links, too
+	}
 	if r := m.el.Root(); f.contradicts(&c.Claim) && (r == nil || r.Peer != c.Peer) || f.barren(c) {
 		m.el.elect(func(o *election.Output) { m.el.Refuse(m.now, c, o) })
 		return

@@ -20,11 +20,6 @@ func (e *Election) Claim(now time.Duration, c Candidate, out *Output) {
 		e.Refuse(now, c, out)
 		return
 	}
-	if c.Claim.Rank.Confirmed && e.steppedDown(now, c.Addr.Addr()) {
-		e.Distrust(now, c.Addr.Addr(), wire.ReasonRootSilent, out)
-		e.Refuse(now, c, out)
-		return
-	}
 	if r := e.Expected(); r != nil && r.Peer == c.Peer && r.Addr.Addr() != c.Addr.Addr() {
 		return // in the root's name, but not from there
 	}
@@ -121,7 +116,7 @@ func (e *Election) hearConfirmed(now time.Duration, c Candidate, out *Output) {
 			return
 		}
 		e.other = c
-		if e.challenge.Peer.IsZero() {
+		if e.challenge.Peer.IsZero() && now-e.root.Heard > e.cfg.Answer { // the root may have answered already
 			e.challenge = c
 			e.wake, e.awake = now+e.cfg.Challenge, true
 		}
@@ -294,12 +289,13 @@ func (e *Election) Resign(now time.Duration, p wire.Peer, r *wire.Resign, needed
 	}
 }
 
-// steppedDown reports whether a root at an address has stepped down just now. Whoever says
-// then that it is root would take each other one's place, and step down again.
-func (e *Election) steppedDown(now time.Duration, a netip.Addr) bool {
+// Returns reports whether a claim is of a root that has stepped down just now, and is no
+// older than that. Whoever does so would take each other root's place, and step down again.
+func (e *Election) Returns(now time.Duration, c Candidate) bool {
 	const rests = time.Second // at least, whatever the reason
+	a := c.Addr.Addr()
 	at, ok := e.resigned[a]
-	return ok && now-at < rests
+	return ok && now-at < rests && c.Claim.Rank.Confirmed && !e.Distrusted(now, a)
 }
 
 // Tick does what is due.

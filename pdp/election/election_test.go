@@ -179,19 +179,19 @@ func TestChallengeOfARootThatDoesNotAnswer(t *testing.T) {
 	var o Output
 	strong := claim(1, wire.Rank{Prefix: 9}.Confirm())
 	e.Claim(0, strong, &o)
-	e.Claim(1, claim(2, wire.Rank{}.Confirm()), &o)
+	e.Claim(2*cfg.Answer, claim(2, wire.Rank{}.Confirm()), &o)
 	if e.Root().Peer != peer(1) {
 		t.Fatal("left a stronger root at once")
 	}
-	e.Tick(1+cfg.Challenge, &o)
+	e.Tick(2*cfg.Answer+cfg.Challenge, &o)
 	if e.Root() == nil || e.Root().Peer != peer(2) {
 		t.Fatal("stays with a root that does not answer a weaker one")
 	}
-	e.Claim(2+cfg.Challenge, strong, &o)
+	e.Claim(3*cfg.Answer+cfg.Challenge, strong, &o)
 	if e.Root().Peer != peer(2) {
 		t.Error("went back to that root at once")
 	}
-	e.Claim(2+cfg.Challenge+cfg.Ignore, strong, &o)
+	e.Claim(3*cfg.Answer+cfg.Challenge+cfg.Ignore, strong, &o)
 	if e.Root().Peer != peer(1) {
 		t.Error("never goes back to the stronger root")
 	}
@@ -566,27 +566,39 @@ func TestNeeded(t *testing.T) {
 	}
 }
 
-// TestClaimsAfterItSteppedDown: a root that has stepped down is not followed again within a
-// second, and then for as long as one that was silent; another one is at once.
-func TestClaimsAfterItSteppedDown(t *testing.T) {
+// TestReturns: a root that has stepped down returns if it claims within a second, but for
+// claims that were under way; another one does not, nor one that only would be root.
+func TestReturns(t *testing.T) {
 	holder := wire.Rank{Complete: true, Prefix: 9}.Confirm()
 	for _, c := range []struct {
-		who     int
-		after   time.Duration
-		follows bool
-	}{{1, 500 * time.Millisecond, false}, {1, 1100 * time.Millisecond, true}, {2, 500 * time.Millisecond, true}} {
+		who   int
+		rank  wire.Rank
+		after time.Duration
+		want  bool
+	}{{1, holder, 500 * time.Millisecond, true}, {1, holder, 1100 * time.Millisecond, false},
+		{1, holder, LAN().HeadStart / 2, false}, {1, wire.Rank{}, 500 * time.Millisecond, false},
+		{2, holder, 500 * time.Millisecond, false}} {
 		e, o := started(LAN(), 0, false), Output{}
 		now := time.Millisecond
 		e.Claim(now, claim(1, holder), &o)
 		e.Resign(now, peer(1), &wire.Resign{Reason: wire.ReasonOriginWrong}, true, &o)
-		e.Claim(now+c.after, claim(c.who, holder), &o)
-		if e.State() == Following != c.follows {
-			t.Errorf("device %d claims %v after the root stepped down: %v", c.who, c.after, e.State())
+		if got := e.Returns(now+c.after, claim(c.who, c.rank)); got != c.want {
+			t.Errorf("device %d claims %+v %v after the root stepped down: returns %v", c.who, c.rank, c.after, got)
 		}
-		again := now + c.after + LAN().Ignore/2
-		e.Claim(again, claim(c.who, holder), &o)
-		if e.State() == Following != c.follows {
-			t.Errorf("device %d claims once more after half of Ignore: %v", c.who, e.State())
+	}
+}
+
+// TestAnsweredBefore: a root that was heard just before another one claims need not answer.
+func TestAnsweredBefore(t *testing.T) {
+	weak, strong := wire.Rank{Strength: 1}.Confirm(), wire.Rank{Strength: 9}.Confirm()
+	for _, before := range []time.Duration{LAN().Answer / 2, 2 * LAN().Answer} {
+		e, o := started(LAN(), 0, false), Output{}
+		now := time.Second
+		e.Claim(now, claim(1, strong), &o)
+		e.Claim(now+before, claim(2, weak), &o)
+		e.Tick(now+before+LAN().Challenge, &o)
+		if r := e.Root(); r == nil || (r.Peer == peer(1)) != (before < LAN().Answer) {
+			t.Errorf("heard %v before: follows %+v", before, r)
 		}
 	}
 }
