@@ -8,12 +8,12 @@
 //	go run ./internal/mutate -list ./tftp                  what there is to change
 //
 // Each mutant is one change of one file. The tree is never touched: the compiler
-// gets the changed file by -overlay. Only the package's own tests are run, with
-// -test.short, in a process of their own that ends with the first failure, at a
-// limit of time, or at a limit of memory. A mutant whose tests fail or do not
-// end is killed; one that does not build is left out and the next one is drawn.
-// Mutants that cannot be told from the code as it is stand in equivalent.txt,
-// each with the reason.
+// gets the changed file by -overlay. Only the package's own tests are run, with -long
+// also those that a short run leaves out, in a process of their own that ends with
+// the first failure, at a limit of time, or at a limit of memory. A mutant whose
+// tests fail or do not end is killed; one that does not build is left out and the
+// next one is drawn. Mutants that cannot be told from the code as it is stand in
+// equivalent.txt, each with the reason.
 //
 // Printed are the survivors by file and line and a table in Markdown; progress
 // goes to standard error. What lives here: the changes, the sample, the runs.
@@ -46,6 +46,7 @@ type options struct {
 	kinds  []kind
 	list   bool
 	limit  time.Duration  // of one run of a package's tests
+	long   bool           // run those that a short run leaves out, too
 	memory int            // MiB of address space of such a run
 	at     string         // only mutants of this file, or of a line of it
 	in     *regexp.Regexp // only mutants of functions whose names match
@@ -60,6 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.Uint64Var(&o.seed, "seed", 1, "seed of the sample")
 	flags.IntVar(&o.n, "n", 16, "`mutants` of each package, 0 for all")
 	flags.BoolVar(&o.list, "list", false, "list the mutants and run nothing")
+	flags.BoolVar(&o.long, "long", false, "run tests that a short run leaves out, too")
 	flags.DurationVar(&o.limit, "limit", time.Minute, "`time` for one run of a package's tests")
 	flags.IntVar(&o.memory, "memory", 8192, "`MiB` of address space for one run of a package's tests")
 	flags.StringVar(&o.at, "at", "", "only mutants of this `file.go` or file.go:line")

@@ -177,7 +177,7 @@ func (r runner) kills(ctx context.Context, binary string) (bool, error) {
 	limited, cancel := context.WithTimeout(ctx, r.options.limit+5*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(limited, "sh", "-c", `ulimit -v "$0" && exec "$@"`,
-		strconv.Itoa(r.options.memory*1024), binary, "-test.short", "-test.failfast",
+		strconv.Itoa(r.options.memory*1024), binary, fmt.Sprintf("-test.short=%t", !r.options.long), "-test.failfast",
 		"-test.run="+r.options.run, "-test.timeout="+r.options.limit.String())
 	cmd.Dir = r.target.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
