@@ -90,9 +90,11 @@ func faults() []fault {
 		{"sends more than announced", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, length, append(faultBody[:len(faultBody):len(faultBody)], "more"...), 0, r)
 		}), 0, "", false, 1.1},
+		// All leave their parents when the size turns out wrong. Who then meets only devices
+		// that are done and leave asks the server: seen once, on a busy machine.
 		{"announces more than it has", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, fmt.Sprintf("200 OK\r\nContent-Length: %d", 2*mib), faultBody, 0, r)
-		}), 0, "", false, 1.1},
+		}), 0, "", false, 2.2},
 		{"a range of a larger file", always(func(w http.ResponseWriter, r *http.Request) {
 			raw(w, fmt.Sprintf("206 Partial Content\r\nContent-Length: %d\r\nContent-Range: bytes 0-%d/%d", mib, mib-1, 2*mib),
 				faultBody, 0, r)
