@@ -116,7 +116,7 @@ func (e *Election) hearConfirmed(now time.Duration, c Candidate, out *Output) {
 			return
 		}
 		e.other = c
-		if e.challenge.Peer.IsZero() && now-e.root.Heard > e.cfg.Answer { // the root may have answered already
+		if e.challenge.Peer.IsZero() {
 			e.challenge = c
 			e.wake, e.awake = now+e.cfg.Challenge, true
 		}

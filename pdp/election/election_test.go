@@ -587,18 +587,3 @@ func TestReturns(t *testing.T) {
 		}
 	}
 }
-
-// TestAnsweredBefore: a root that was heard just before another one claims need not answer.
-func TestAnsweredBefore(t *testing.T) {
-	weak, strong := wire.Rank{Strength: 1}.Confirm(), wire.Rank{Strength: 9}.Confirm()
-	for _, before := range []time.Duration{LAN().Answer / 2, 2 * LAN().Answer} {
-		e, o := started(LAN(), 0, false), Output{}
-		now := time.Second
-		e.Claim(now, claim(1, strong), &o)
-		e.Claim(now+before, claim(2, weak), &o)
-		e.Tick(now+before+LAN().Challenge, &o)
-		if r := e.Root(); r == nil || (r.Peer == peer(1)) != (before < LAN().Answer) {
-			t.Errorf("heard %v before: follows %+v", before, r)
-		}
-	}
-}
