@@ -2,6 +2,7 @@ package pdp
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/peerload/peerload/internal/note"
@@ -31,7 +32,13 @@ type held struct {
 	ends bool
 	// waited says that this device waited once for that, and nobody said so.
 	waited bool
+	// refuted are sizes after which a body of the origin went on. No peer is believed
+	// that tells one: it may have it from a liar, and everybody from it again.
+	refuted []int64
 }
+
+// mostRefuted bounds the sizes that are remembered.
+const mostRefuted = 64
 
 func newHeld(m *Machine) *held {
 	return &held{m: m, Held: chunks.New(m.file.Size, m.file.Signed)}
@@ -57,6 +64,7 @@ func (h *held) start(e Start) {
 // forget drops everything: the content has changed, or was wrong.
 func (h *held) forget(epoch uint64, size int64) {
 	m := h.m
+	h.renew(epoch)
 	h.Clear(epoch, size)
 	h.stage, h.ends = gathering, false
 	h.reset(epoch)
@@ -83,6 +91,7 @@ func (h *held) adopt(epoch uint64) {
 		return
 	}
 	m := h.m
+	h.renew(epoch)
 	h.SetEpoch(epoch)
 	if m.file.Keyed {
 		return // they mean the same bytes anyway
@@ -108,6 +117,25 @@ func (h *held) setSize(n int64) {
 		m.children.send(&wire.End{Size: n})
 	} else {
 		m.children.send(&wire.Welcome{From: m.self.Peer, Epoch: h.Epoch(), Size: n}) // End would bear it out
+	}
+}
+
+// refute remembers that the size that a peer told is false: the origin sent more.
+func (h *held) refute() {
+	if h.Known() && !h.Sure() && !h.refutes(h.Size()) {
+		h.refuted = append(h.refuted[max(0, len(h.refuted)+1-mostRefuted):], h.Size())
+	}
+}
+
+// refutes reports whether the origin has shown that the file is longer.
+func (h *held) refutes(size int64) bool {
+	return slices.Contains(h.refuted, size) || h.OriginAfter(size)
+}
+
+// renew forgets what was found of the content, where an epoch means another one.
+func (h *held) renew(epoch uint64) {
+	if epoch != h.Epoch() && !h.m.file.Keyed {
+		h.refuted = nil
 	}
 }
 

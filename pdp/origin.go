@@ -222,6 +222,9 @@ func (o *originSide) corrected(e OriginOpened) {
 	m.note(report.KindFallback, wire.ReasonOriginTruncated, netip.AddrPort{},
 		note.FalseSize{Told: m.held.Size(), Size: e.Size})
 	m.following.failAll(wire.ReasonWrongEpoch)
+	if e.Size < 0 || e.Size > m.held.Size() {
+		m.held.refute()
+	}
 	if m.held.shrink(e.Size) {
 		m.held.Confirm(e.Size)
 	} else {
@@ -247,6 +250,9 @@ func (o *originSide) ended(e OriginEnded) {
 	m := o.m
 	short := e.Reason == wire.ReasonOriginTruncated || e.Reason == wire.ReasonOriginWrong
 	if short && m.held.Known() && !m.held.Sure() {
+		if e.Reason == wire.ReasonOriginWrong {
+			m.held.refute()
+		}
 		o.checkSize()
 		return
 	}

@@ -322,7 +322,7 @@ func (d *repair) compared(e Compared) {
 func (d *repair) keepFromOrigin() {
 	m := d.m
 	foreign := m.held.Foreign()
-	if !m.held.Sure() || m.held.Count() == len(foreign) || len(foreign) == 0 {
+	if m.held.Count() == len(foreign) || len(foreign) == 0 {
 		d.startOver()
 		return
 	}

@@ -310,6 +310,9 @@ func (s *side) sizeSaid(size int64) bool {
 	switch {
 	case size < 0 || m.held.Known() && size == m.held.Size():
 		return true
+	case m.held.refutes(size):
+		s.untrue(wire.ReasonWrongEpoch)
+		return false
 	case !m.held.Known() && untrue:
 		s.untrue(wire.ReasonWrongEpoch)
 		return false

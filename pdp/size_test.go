@@ -557,6 +557,49 @@ func TestBodyGoesOnAfterItsSize(t *testing.T) {
 	}
 }
 
+// TestRefutedSize: a size that the origin has shown to be too small is believed of no
+// peer any more, and costs nothing that is held.
+func TestRefutedSize(t *testing.T) {
+	const small = 3 * load.MinChunkSize
+	claim := &wire.Claim{Rank: wire.Rank{Complete: true, Strength: 1<<32 - 1}.Confirm(), Size: small}
+	for name, refute := range map[string]func(m *Machine, now time.Duration){
+		"the body goes on": func(m *Machine, now time.Duration) {
+			m.Step(now, OriginOpened{Size: load.UnknownSize}, nil)
+		},
+		"a chunk does not fit": func(m *Machine, now time.Duration) {
+			m.Step(now, OriginEnded{Reason: wire.ReasonOriginWrong}, nil)
+		},
+	} {
+		m := newMachine(unsigned(), 1)
+		attachTo(t, m, small)
+		now := untilRoot(t, m)
+		m.Step(now, OriginOpened{Size: load.UnknownSize}, nil)
+		if m.held.Size() != small {
+			t.Fatalf("%s: %d bytes: the test shows nothing", name, m.held.Size())
+		}
+		refute(m, now)
+		for range 2 {
+			link := follow(t, m, now, claim)
+			if m.held.Known() {
+				t.Errorf("%s: takes the size again", name)
+			}
+			if _, _, l := m.following.all[0].follower.Parent(); l == link {
+				t.Errorf("%s: stays with a parent that tells the size", name)
+			}
+		}
+	}
+	m := newMachine(unsigned(), 1)
+	m.Step(0, Start{}, nil)
+	now := untilRoot(t, m)
+	m.Step(now, OriginOpened{Size: load.UnknownSize}, nil)
+	for i := range 4 {
+		m.Step(now, Stored{Index: i}, nil)
+	}
+	if follow(t, m, now, claim); m.held.Known() || m.held.Count() != 4 {
+		t.Errorf("what the origin sent is more: %d bytes, %d chunks", m.held.Size(), m.held.Count())
+	}
+}
+
 // TestParentGivesUpItsSize: a child whose parent dropped what it held drops the
 // size, too, if it is from peers alone and the root does not claim it.
 func TestParentGivesUpItsSize(t *testing.T) {

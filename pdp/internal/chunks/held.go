@@ -140,6 +140,17 @@ func (h *Held) SetSize(size int64) {
 // bytes.
 func (h *Held) Fits(size int64) bool { return h.last < (load.Geometry{Size: size}).Chunks() }
 
+// OriginAfter reports whether a chunk is held that the origin sent and that is after
+// the end of a file of size bytes.
+func (h *Held) OriginAfter(size int64) bool {
+	for i := (load.Geometry{Size: size}).Chunks(); i <= h.last; i++ {
+		if h.FromOrigin(i) {
+			return true
+		}
+	}
+	return false
+}
+
 // Confirm records that the origin said size; the known size is sure if it is
 // the same.
 func (h *Held) Confirm(size int64) { h.sure = h.sure || h.Known() && size == h.geo.Size }
