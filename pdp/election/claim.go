@@ -54,8 +54,13 @@ func (e *Election) Claim(now time.Duration, c Candidate, out *Output) {
 func (e *Election) Refuse(now time.Duration, c Candidate, out *Output) {
 	if e.state == Root && c.Claim.Rank.Confirmed {
 		e.answerWithin(now, e.cfg.Challenge/4, out)
+		e.repeat(now)
 	}
 }
+
+// repeat has this root claim again soon: its followers must hear it after the other root's
+// claim, and its answer may have been quicker on its way to them.
+func (e *Election) repeat(now time.Duration) { e.wake = min(e.wake, now+e.cfg.Challenge/2) }
 
 // heardRoot refreshes the root that is followed.
 func (e *Election) heardRoot(now time.Duration, c Candidate, out *Output) {
@@ -107,6 +112,7 @@ func (e *Election) hearConfirmed(now time.Duration, c Candidate, out *Output) {
 	case Root:
 		if e.stays(&c) {
 			e.answerClaim(now, out)
+			e.repeat(now)
 			return
 		}
 		e.follow(c, wire.ReasonOutranked, out)
