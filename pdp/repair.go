@@ -178,12 +178,8 @@ func (d *repair) settle() {
 	switch at, _ := d.deadline(); {
 	case m.root.active() || over:
 		excused := d.mayRestart()
-		if m.root.active() {
-			d.keepFromOrigin()
-			m.root.fetchNow()
-		} else {
-			d.startOver()
-		}
+		d.keepFromOrigin()
+		m.root.fetchNow()
 		if accused.source.IsValid() && !excused {
 			m.following.distrust(accused.source, wire.ReasonDigestMismatch)
 		}

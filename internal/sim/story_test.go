@@ -273,7 +273,7 @@ var stories = []story{
 		}
 		d.Start()
 	}},
-	{name: "no table, a liar sends garbage and says the server's file is wrong", n: 8, last: sec(30), wan: 3,
+	{name: "no table, a liar sends garbage and says the server's file is wrong", n: 8, last: sec(30), wan: 2.2,
 		do: func(c *story) {
 			c.f.Signed, c.f.Unsized = false, true
 			c.resigner(NewFalseHolder(0, func(int) bool { return true }), wire.ReasonOriginWrong, 0, 3*time.Second)
