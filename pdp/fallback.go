@@ -27,10 +27,8 @@ type fallback struct {
 	probe    timer                // when to check whether the origin answers
 	waited   bool                 // with that, for another device that did so
 	contest  origin.Contest       // of the direct download with the peers
-	spared   map[netip.Addr]bool  // roots that were given time to catch up
-	lent     time.Duration        // when the last of them was given it
+	grace    grace                // that roots were given
 	others   time.Duration        // when another device said last that it gets bytes directly, 0 never
-	met      met                  // roots that were followed, and given time to serve
 	fed      time.Duration        // when a chunk last came from anywhere
 	looking  bool                 // the direct download has not shown yet how slow the line is
 	yielded  bool                 // a slow line was left to the peers once since a chunk came
@@ -41,7 +39,7 @@ type fallback struct {
 func newFallback(m *Machine) *fallback {
 	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd), review: newReview(m),
 		wait:   m.cfg.Transfer.Fallback,
-		spared: map[netip.Addr]bool{}, met: met{roots: map[netip.Addr]bool{}},
+		grace: grace{met: map[netip.Addr]bool{}, given: map[netip.Addr]bool{}},
 		tries: tries{made: map[netip.Addr]bool{}, slow: map[netip.Addr]again{}}, leftFor: map[netip.Addr]again{}}
 }
 
@@ -68,7 +66,7 @@ func (f *fallback) gain() {
 		}
 	}
 	f.gained, f.fed = f.m.now, f.m.now
-	f.looking, f.yielded, f.met.waits = false, false, false
+	f.looking, f.yielded = false, false
 	clear(f.tries.made)
 }
 
@@ -122,6 +120,7 @@ func (f *fallback) look() {
 // served records that a parent sent a chunk: the origin is not needed, unless it
 // brings more than the peers do, or there is still no server in the other tree.
 func (f *fallback) served() {
+	f.grace.owed = false
 	if f.review.holds() || f.m.repair.doubts {
 		return
 	}
@@ -213,32 +212,49 @@ func (f *fallback) fetched() {
 	}
 }
 
-// met are the roots that were followed.
-type met struct {
-	roots map[netip.Addr]bool
-	waits bool // a device waited longer for one of them, and no chunk has come since
+// grace is the time to serve that roots are given.
+type grace struct {
+	met   map[netip.Addr]bool // roots that were followed, by addresses
+	given map[netip.Addr]bool // those of them that were given time
+	owed  bool                // one was, and no peer has sent a chunk since
 }
 
-// another gives a root that this device follows from now on the time to serve it, once
-// for each address: what came before says nothing of it. A device that waits for its
-// turn at the origin waits that much longer, once until a chunk comes: many addresses by
-// turns get no more of it than one.
+// mostMet bounds the roots that are remembered; later ones are given no time.
+const mostMet = 64
+
+// meet records that the root at an address is followed, and reports whether it is another
+// one than all before.
+func (g *grace) meet(a netip.Addr) bool {
+	if g.met[a] || len(g.met) >= mostMet {
+		return false
+	}
+	g.met[a] = true
+	return true
+}
+
+// lends reports whether the root at an address may be given time: each once, and none
+// after another that has not served: many by turns get no more of it than one.
+func (g *grace) lends(a netip.Addr) bool {
+	return !g.owed && !g.given[a] && len(g.given) < mostMet
+}
+
+// lend records that it is given time.
+func (g *grace) lend(a netip.Addr) { g.given[a], g.owed = true, true }
+
+// another counts anew of a root that this device follows from now on: what came before
+// says nothing of it. A device that waits for its turn at the origin waits longer.
 func (f *fallback) another(a netip.Addr) {
 	m := f.m
-	if f.met.roots[a] || len(f.met.roots) >= mostSpared {
+	if !f.grace.meet(a) {
 		return
 	}
-	f.met.roots[a] = true
 	f.contest.Another(m.now)
-	if f.budget.Waiting() && f.review.state == satisfied && !m.held.complete() && !m.repair.doubts && !f.met.waits {
-		f.met.waits = true
+	if f.budget.Waiting() && f.review.state == satisfied && !m.held.complete() && !m.repair.doubts && f.grace.lends(a) {
+		f.grace.lend(a)
 		f.budget.Cancel()
 		f.gained, f.wait = m.now, m.cfg.Transfer.CatchUp
 	}
 }
-
-// mostSpared bounds the roots that are remembered; later ones are given no time.
-const mostSpared = 64
 
 // spare ends the download of this device for a root that seems to be on its way, and
 // gives that time to catch up, once: for as long as the origin takes for what it
@@ -250,10 +266,10 @@ func (f *fallback) spare(r *election.Candidate) bool {
 	advances := r.Claim.Prefix > r.Claim.Rank.Prefix || r.Claim.Bytes > 0
 	late := time.Duration(cfg.CatchUpChunks)*f.chunkTime() > cfg.CatchUp
 	if f.had() || f.thin() || late && !m.file.Signed || !advances || m.el.WasDistrusted(a) ||
-		r.Claim.Prefix > m.held.Prefix() || f.spared[a] || len(f.spared) >= mostSpared {
+		r.Claim.Prefix > m.held.Prefix() || !f.grace.lends(a) {
 		return false
 	}
-	f.spared[a], f.lent = true, m.now
+	f.grace.lend(a)
 	takes := m.origin.takes(m.held.Prefix() - r.Claim.Prefix + cfg.CatchUpChunks)
 	f.gained, f.wait = m.now, max(cfg.CatchUp, min(takes, cfg.Fallback))
 	if f.budget.Active() {
@@ -265,12 +281,10 @@ func (f *fallback) spare(r *election.Candidate) bool {
 }
 
 // had reports whether the root was followed for as long as such a root is given, and no
-// peer has sent a chunk, or a root was given that time and none has sent one since: many
-// addresses by turns get no more of it than one.
+// peer has sent a chunk.
 func (f *fallback) had() bool {
 	o := f.m.following.roots
-	return o.watch != nil && f.m.now-max(o.watch.Began(), o.served) > f.m.cfg.Transfer.CatchUp ||
-		len(f.spared) > 0 && o.served <= f.lent
+	return o.watch != nil && f.m.now-max(o.watch.Began(), o.served) > f.m.cfg.Transfer.CatchUp
 }
 
 // heardDirect takes another's claim on the subnet's budget.
@@ -402,7 +416,7 @@ func (f *fallback) settle() {
 		m.act(Broadcast{&wire.Direct{Reason: why, Prefix: m.held.Prefix()}})
 		f.announce = m.now + m.cfg.Election.Announce
 		r := m.el.Root()
-		f.contest.Begin(m.now, r != nil && f.spared[r.Addr.Addr()])
+		f.contest.Begin(m.now, r != nil && f.grace.given[r.Addr.Addr()])
 		f.review.begin()
 		f.looking = true
 		m.origin.open(m.now)
