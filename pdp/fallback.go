@@ -350,11 +350,12 @@ func (f *fallback) left(a netip.Addr) {
 type again struct{ next, wait time.Duration }
 
 // tap dials a device that downloads directly and has more of the file, where no
-// peer has served this device for long: each address once, until a chunk comes.
+// peer has served this device for long: each address once, until a chunk comes. A root
+// does not: below another device it would be above itself.
 func (f *fallback) tap(c election.Candidate, d *wire.Direct) {
 	m, a := f.m, c.Addr.Addr()
 	slow := f.review.slow()
-	if m.held.complete() || !f.mayTry(a, slow, false) {
+	if m.held.complete() || m.root.active() || !f.mayTry(a, slow, false) {
 		return
 	}
 	for _, s := range m.following.sides() {
