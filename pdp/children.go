@@ -73,7 +73,7 @@ func (c *children) accepted(e Accepted) {
 	if e.Hello.Epoch != m.held.Epoch() && !m.file.Keyed {
 		prefix = 0
 	}
-	c.feed.Add(m.now, e.Link, e.Hello.From, e.From.Addr(), set, prefix)
+	c.feed.Add(m.now, e.Link, e.Hello.From, netip.AddrPortFrom(e.From.Addr(), e.Hello.TCPPort), set, prefix)
 	m.act(SendFrame{e.Link, &wire.Welcome{From: m.self.Peer, Epoch: m.held.Epoch(), Size: m.held.Size()}})
 	if p := m.following.path(set); len(p) <= wire.MaxPath {
 		m.act(SendFrame{e.Link, &wire.Path{Peers: p}})

@@ -38,7 +38,7 @@ type fallback struct {
 
 func newFallback(m *Machine) *fallback {
 	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd), review: newReview(m),
-		wait:   m.cfg.Transfer.Fallback,
+		wait:  m.cfg.Transfer.Fallback,
 		grace: grace{met: map[netip.Addr]bool{}, given: map[netip.Addr]bool{}},
 		tries: tries{made: map[netip.Addr]bool{}, slow: map[netip.Addr]again{}}, leftFor: map[netip.Addr]again{}}
 }

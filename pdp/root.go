@@ -139,12 +139,25 @@ func (r *rootSide) heardAsk(e Datagram, a *wire.Ask) {
 	if !a.Attached && !a.Done {
 		m.children.reclaim(set)
 	}
+	r.tellChildren()
 	p := r.placer.Ask(m.now, e.From, e.Env, a)
 	if a.Failed == m.self.Peer && r.left(e.From.Addr(), e.Env.From, set, a) {
 		return
 	}
 	if p != nil {
 		m.act(Send{e.From, p})
+	}
+}
+
+// tellChildren tells the placer of this root's children, of which some may follow another
+// root: with all slots taken by those it would know nobody to place the others below.
+func (r *rootSide) tellChildren() {
+	for _, c := range r.m.children.feed.Children() {
+		for s := range uint8(wire.MaxStripes) {
+			if c.Set.Has(s) {
+				r.placer.Child(r.m.now, c.Peer, c.Links, s)
+			}
+		}
 	}
 }
 

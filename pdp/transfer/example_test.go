@@ -13,8 +13,8 @@ import (
 // first four already and reads faster.
 func Example() {
 	feed := transfer.NewFeed(transfer.LAN()) // at most three chunks on the way to each
-	feed.Add(0, 1, wire.Peer{ID: 1}, netip.MustParseAddr("192.0.2.1"), transfer.All, 0)
-	feed.Add(0, 2, wire.Peer{ID: 2}, netip.MustParseAddr("192.0.2.2"), transfer.All, 4)
+	feed.Add(0, 1, wire.Peer{ID: 1}, netip.MustParseAddrPort("192.0.2.1:4051"), transfer.All, 0)
+	feed.Add(0, 2, wire.Peer{ID: 2}, netip.MustParseAddrPort("192.0.2.2:4051"), transfer.All, 4)
 
 	held := func(transfer.Set) int { return 8 }
 	send := func(l transfer.Link, chunk int) { fmt.Printf("chunk %d to child %d\n", chunk, l) }

@@ -13,10 +13,11 @@ type Link int32
 
 // Child is one child as its parent sees it.
 type Child struct {
-	Link Link
-	Peer wire.Peer
-	From netip.Addr // where its link comes from
-	Set  Set        // the chunks that it wants
+	Link  Link
+	Peer  wire.Peer
+	From  netip.Addr     // where its link comes from
+	Links netip.AddrPort // where it takes children itself, as it says
+	Set   Set            // the chunks that it wants
 	// Prefix is what the child reported to hold; Complete says that it is done.
 	Prefix   int
 	Complete bool
@@ -91,9 +92,9 @@ func (f *Feed) FindPeer(p wire.Peer, set Set) *Child {
 }
 
 // Add takes a child that wants the chunks of a set from prefix on.
-func (f *Feed) Add(now time.Duration, l Link, p wire.Peer, from netip.Addr, set Set, prefix int) {
-	f.children = append(f.children, &Child{Link: l, Peer: p, From: from, Set: set, Prefix: prefix, next: set.from(prefix),
-		moved: now, heard: now})
+func (f *Feed) Add(now time.Duration, l Link, p wire.Peer, links netip.AddrPort, set Set, prefix int) {
+	f.children = append(f.children, &Child{Link: l, Peer: p, From: links.Addr(), Links: links, Set: set, Prefix: prefix,
+		next: set.from(prefix), moved: now, heard: now})
 }
 
 // Remove drops the child of a link and returns it, nil if it is none.

@@ -41,7 +41,7 @@ func trace(seed uint64, steps int) string {
 		case 0, 1:
 			prefix := r.IntN(held + 1)
 			if link++; !f.FullBut(set, p) {
-				f.Add(now, link, p, netip.AddrFrom4([4]byte{10, 0, 0, byte(p.ID)}), set, prefix)
+				f.Add(now, link, p, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(p.ID)}), 4051), set, prefix)
 				fmt.Fprintf(&b, "%v peer %d takes %02b from %d by link %d\n", now, p.ID, set, prefix, link)
 			}
 		case 2:

@@ -17,8 +17,8 @@ func peer(i int) wire.Peer { return wire.Peer{ID: uint64(i) + 1} }
 func TestFeedKeepsAWindowForEachChild(t *testing.T) {
 	cfg := LAN()
 	f := NewFeed(cfg)
-	f.Add(0, 1, peer(1), netip.Addr{}, All, 0)
-	f.Add(0, 2, peer(2), netip.Addr{}, All, 4)
+	f.Add(0, 1, peer(1), netip.AddrPort{}, All, 0)
+	f.Add(0, 2, peer(2), netip.AddrPort{}, All, 4)
 	sent := map[Link][]int{}
 	next := func(now time.Duration, prefix int) {
 		f.Next(now, func(Set) int { return prefix }, nil, func(l Link, i int) { sent[l] = append(sent[l], i) })
@@ -48,7 +48,7 @@ func TestFeedKeepsAWindowForEachChild(t *testing.T) {
 func TestFeedReclaimsSlots(t *testing.T) {
 	cfg := LAN()
 	f := NewFeed(cfg)
-	f.Add(0, 1, peer(1), netip.Addr{}, All, 0)
+	f.Add(0, 1, peer(1), netip.AddrPort{}, All, 0)
 	f.Next(0, func(Set) int { return 1 }, nil, func(Link, int) {})
 	if at, ok := f.Deadline(); !ok || at <= 0 || f.Lagging(at-1) != nil || f.Lagging(at) == nil {
 		t.Errorf("a child that takes no bytes: deadline %v, lagging then %v", at, f.Lagging(at))
@@ -70,8 +70,8 @@ func TestFeedReclaimsSlots(t *testing.T) {
 func TestFeedIdle(t *testing.T) {
 	cfg := LAN()
 	f := NewFeed(cfg)
-	f.Add(0, 1, peer(1), netip.Addr{}, SetOf(0, 2), 2)
-	f.Add(0, 2, peer(2), netip.Addr{}, SetOf(1, 2), 1)
+	f.Add(0, 1, peer(1), netip.AddrPort{}, SetOf(0, 2), 2)
+	f.Add(0, 2, peer(2), netip.AddrPort{}, SetOf(1, 2), 1)
 	f.Next(0, func(Set) int { return 1 }, nil, func(Link, int) {})
 	late := cfg.Silence + 1
 	for _, c := range []struct {
@@ -96,9 +96,9 @@ func TestFeedIdle(t *testing.T) {
 func TestFeedSendsEachChildItsStripe(t *testing.T) {
 	f := NewFeed(LAN())
 	even, odd := SetOf(0, 2), SetOf(1, 2)
-	f.Add(0, 1, peer(1), netip.Addr{}, even, 0)
-	f.Add(0, 2, peer(2), netip.Addr{}, odd, 0)
-	f.Add(0, 3, peer(3), netip.Addr{}, All, 2)
+	f.Add(0, 1, peer(1), netip.AddrPort{}, even, 0)
+	f.Add(0, 2, peer(2), netip.AddrPort{}, odd, 0)
+	f.Add(0, 3, peer(3), netip.AddrPort{}, All, 2)
 	sent := map[Link][]int{}
 	f.Next(0, func(s Set) int { return map[Set]int{even: 6, odd: 3, All: 3}[s] }, nil,
 		func(l Link, i int) { sent[l] = append(sent[l], i) })
@@ -124,7 +124,7 @@ func TestAhead(t *testing.T) {
 	for seed := range uint64(50) {
 		rnd := rand.New(rand.NewPCG(seed, 7))
 		f, set := NewFeed(LAN()), Set(1+rnd.IntN(3))
-		f.Add(0, 1, peer(1), netip.Addr{}, set, 0)
+		f.Add(0, 1, peer(1), netip.AddrPort{}, set, 0)
 		var have, sent [chunks]bool
 		find := func(set Set, i int, what func(int) bool) (int, bool) {
 			for i = set.from(i); i < chunks && !what(i); i = set.from(i + 1) {

@@ -14,6 +14,7 @@ package tree
 import (
 	"math/bits"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/peerload/peerload/pdp/wire"
@@ -42,6 +43,7 @@ type member struct {
 	link   netip.AddrPort // where it takes children
 	joined time.Duration
 	heard  time.Duration
+	asked  bool // it has said itself where it stands; else the root has it as a child
 	done   bool
 	prefix int
 	yields bool // is offered only where nobody else can take the asker: it says so
@@ -110,22 +112,45 @@ func (t *Placer) Waiting(now time.Duration) int {
 	return n
 }
 
+// member returns a member, a new one where it was not known; nil if there are too many.
+func (t *Placer) member(now time.Duration, p wire.Peer) *member {
+	x := t.members[p]
+	if x != nil {
+		return x
+	}
+	if len(t.order) >= MaxMembers {
+		t.forget(now)
+	}
+	if len(t.order) >= MaxMembers {
+		return nil
+	}
+	x = &member{peer: p, joined: now, home: noHome}
+	t.members[p] = x
+	t.order = append(t.order, x)
+	return x
+}
+
+// Child tells of a child that the root has in a tree, and where that takes children. One
+// that asks another root is known by this alone: others can be placed below it.
+func (t *Placer) Child(now time.Duration, p wire.Peer, link netip.AddrPort, stripe uint8) {
+	x := t.member(now, p)
+	if x == nil || x.asked {
+		return
+	}
+	x.addr, x.link, x.heard = link, link, now
+	n := &x.nodes[stripe]
+	n.parent, n.attached, n.since, n.free = t.self, true, now, wire.MaxChildren
+}
+
 // Ask takes an ask or a report, which came from an address in a datagram of the
 // given envelope. It returns the place to answer with, or nil where none was
 // asked for.
 func (t *Placer) Ask(now time.Duration, from netip.AddrPort, e wire.Envelope, m *wire.Ask) *wire.Place {
-	x := t.members[e.From]
+	x := t.member(now, e.From)
 	if x == nil {
-		if len(t.order) >= MaxMembers {
-			t.forget(now)
-		}
-		if len(t.order) >= MaxMembers {
-			return t.wait(m.Stripe, t.cfg.AskFirst)
-		}
-		x = &member{peer: e.From, joined: now, home: noHome}
-		t.members[e.From] = x
-		t.order = append(t.order, x)
+		return t.wait(m.Stripe, t.cfg.AskFirst)
 	}
+	x.asked = true
 	x.addr, x.link = from, netip.AddrPortFrom(from.Addr(), e.TCPPort)
 	x.heard, x.done, x.speed, x.prefix, x.yields = now, m.Done, m.Speed, m.Prefix, m.Yields
 	if !m.Failed.IsZero() {
@@ -273,10 +298,17 @@ func (t *Placer) Successor(now time.Duration) (p wire.Peer, ok bool) {
 }
 
 // Left records that a child of the root in a tree left its link: its slot is
-// free, and nobody is placed below it before it reports again.
+// free, and nobody is placed below it before it reports again. One that never has is
+// forgotten.
 func (t *Placer) Left(p wire.Peer, stripe uint8) {
-	if x := t.members[p]; x != nil && x.nodes[stripe].parent == t.self {
-		x.nodes[stripe].parent, x.nodes[stripe].attached = wire.Peer{}, false
+	x := t.members[p]
+	if x == nil || x.nodes[stripe].parent != t.self {
+		return
+	}
+	x.nodes[stripe].parent, x.nodes[stripe].attached = wire.Peer{}, false
+	if !x.asked && !slices.ContainsFunc(x.nodes[:], func(n node) bool { return n.parent == t.self }) {
+		delete(t.members, p)
+		t.order = slices.DeleteFunc(t.order, func(y *member) bool { return y == x })
 	}
 }
 

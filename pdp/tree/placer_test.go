@@ -111,6 +111,34 @@ func TestPlaceAltered(t *testing.T) {
 	}
 }
 
+// TestChildrenThatAskNobody: with the root's slots taken by devices that follow another
+// root, others are placed below those, until they leave.
+func TestChildrenThatAskNobody(t *testing.T) {
+	root := wire.Peer{ID: 1 << 40}
+	p := onePlacer(LAN(), root)
+	at := func(i int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 4051)
+	}
+	for i := range wire.MaxChildren {
+		p.Child(0, peer(i), at(i), 0)
+	}
+	got := place(t, p, time.Millisecond, 7)
+	if got.Parent != peer(0) || got.Addr != at(0) || got.Depth != 2 {
+		t.Errorf("placed %v, want below the root's first child", got)
+	}
+	said(p, 2*time.Millisecond, 0, &wire.Ask{Attached: true, Parent: peer(7), Free: 1})
+	if p.members[peer(0)].nodes[0].parent != peer(7) {
+		t.Error("its own report does not count")
+	}
+	p.Child(3*time.Millisecond, peer(0), at(0), 0)
+	if p.members[peer(0)].nodes[0].parent != peer(7) {
+		t.Error("what the root sees counts more than its own report")
+	}
+	if p.Left(peer(1), 0); p.Members() != 2 {
+		t.Errorf("%d members, want 2: one that never asked has left", p.Members())
+	}
+}
+
 func TestDoneMembersFreeTheirSlotAndServe(t *testing.T) {
 	root := wire.Peer{ID: 1 << 40}
 	p := onePlacer(LAN(), root)
