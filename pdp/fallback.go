@@ -39,7 +39,7 @@ type fallback struct {
 func newFallback(m *Machine) *fallback {
 	return &fallback{m: m, budget: origin.NewBudget(m.cfg.Transfer, m.rnd), review: newReview(m),
 		wait:  m.cfg.Transfer.Fallback,
-		grace: grace{met: map[netip.Addr]bool{}, given: map[netip.Addr]bool{}},
+		grace: newGrace(),
 		tries: tries{made: map[netip.Addr]bool{}, slow: map[netip.Addr]again{}}, leftFor: map[netip.Addr]again{}}
 }
 
@@ -120,7 +120,7 @@ func (f *fallback) look() {
 // served records that a parent sent a chunk: the origin is not needed, unless it
 // brings more than the peers do, or there is still no server in the other tree.
 func (f *fallback) served() {
-	f.grace.owed = false
+	f.grace.served()
 	if f.review.holds() || f.m.repair.doubts {
 		return
 	}
@@ -219,6 +219,10 @@ type grace struct {
 	owed  bool                // one was, and no peer has sent a chunk since
 }
 
+func newGrace() grace {
+	return grace{met: map[netip.Addr]bool{}, given: map[netip.Addr]bool{}}
+}
+
 // mostMet bounds the roots that are remembered; later ones are given no time.
 const mostMet = 64
 
@@ -240,6 +244,9 @@ func (g *grace) lends(a netip.Addr) bool {
 
 // lend records that it is given time.
 func (g *grace) lend(a netip.Addr) { g.given[a], g.owed = true, true }
+
+// served records that a peer sent a chunk.
+func (g *grace) served() { g.owed = false }
 
 // another counts anew of a root that this device follows from now on: what came before
 // says nothing of it. A device that waits for its turn at the origin waits longer.

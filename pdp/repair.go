@@ -151,16 +151,20 @@ func (d *repair) startOver() {
 
 // askTable asks a new parent for its table if it is the root, as the ask for a
 // place wanted it. A root that has the whole file answers as soon as it has read it,
-// and one that has not says so.
+// and one that has not says so. Each time that this device was fooled it waits half as long.
 func (d *repair) askTable(s *side, l Link) {
 	m := d.m
 	if !d.wantsTable() || !s.fromRoot() {
 		return
 	}
 	m.act(SendFrame{l, &wire.TableAsk{}})
-	_, d.accused.asked, _ = s.follower.Parent()
+	_, a, _ := s.follower.Parent()
+	if a == d.accused.asked {
+		return // it was given its time; one that closes the link gets no more
+	}
+	d.accused.asked = a
 	reads := time.Duration(m.held.Size()/slowestMedium) * time.Millisecond
-	d.until = min(d.since+m.cfg.Tree.Forget, m.now+m.cfg.Transfer.CatchUp+reads)
+	d.until = min(d.since+m.cfg.Tree.Forget, m.now+m.cfg.Transfer.CatchUp>>d.fooled+reads)
 }
 
 // slowestMedium is how many bytes a root reads in a millisecond at least.
