@@ -207,7 +207,10 @@ func (f *fallback) fetched() {
 		if f.contest.WasRoot() {
 			f.spare(r)
 		}
-	case !f.spare(r):
+	case f.spare(r):
+	case m.following.leaveOthers(r.Addr.Addr()):
+		f.contest.Another(m.now) // they have sent nothing, which is no fault of this root
+	default:
 		m.following.distrustRoot(wire.ReasonRootStalled)
 	}
 }
