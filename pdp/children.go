@@ -140,6 +140,9 @@ func (c *children) framed(e Framed) {
 	case *wire.TableAsk:
 		c.tableAsked(e.Link)
 	case *wire.Bye:
+		if f.Reason == wire.ReasonDigestMismatch {
+			c.m.root.doubted()
+		}
 		c.gone(e.Link, f.Reason)
 		c.m.act(Close{e.Link, wire.ReasonNone})
 	}

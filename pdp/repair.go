@@ -7,6 +7,7 @@ import (
 
 	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/load"
+	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/wire"
 	"github.com/peerload/peerload/report"
 )
@@ -35,6 +36,7 @@ type repair struct {
 	since     time.Duration // when the suspicion began
 	until     time.Duration // how long a suspicion lasts at most if no chunk comes
 	accused   accused       // none without a suspicion
+	asked     time.Duration // when a root was asked for its table first
 	resigned  bool          // a root has stepped down since the suspicion began
 	told      bool          // a root said that the origin is wrong
 	restarts  int           // how often a root that had sent the file has started over
@@ -162,9 +164,26 @@ func (d *repair) askTable(s *side, l Link) {
 	if a == d.accused.asked {
 		return // it was given its time; one that closes the link gets no more
 	}
-	d.accused.asked = a
-	reads := time.Duration(m.held.Size()/slowestMedium) * time.Millisecond
-	d.until = min(d.since+m.cfg.Tree.Forget, m.now+m.cfg.Transfer.CatchUp>>d.fooled+reads)
+	d.accused.asked, d.asked = a, m.now
+	d.until = min(d.since+m.cfg.Tree.Forget, m.now+m.cfg.Transfer.CatchUp>>d.fooled+d.reads())
+}
+
+// turnTo follows another root that has the whole file, and asks that for its table, if the
+// present one has sent none in the time that it takes to read it, and as long as a root is
+// given for an answer. A few devices may have been led away from it by whoever lies.
+func (d *repair) turnTo(c election.Candidate) {
+	m, f, r, a := d.m, d.m.fallback, d.m.el.Root(), c.Addr.Addr()
+	if !d.wantsTable() || r == nil || r.Addr != d.accused.asked || r.Addr.Addr() == a || f.tries.made[a] ||
+		!c.Claim.Complete || !c.Claim.Rank.Confirmed || m.now-d.asked < d.reads()+m.cfg.Tree.AskAgain {
+		return
+	}
+	f.noteTry(a)
+	m.el.elect(func(o *election.Output) { m.el.Try(m.now, c, o) })
+}
+
+// reads is how long a root takes to read the file at most.
+func (d *repair) reads() time.Duration {
+	return time.Duration(d.m.held.Size()/slowestMedium) * time.Millisecond
 }
 
 // slowestMedium is how many bytes a root reads in a millisecond at least.

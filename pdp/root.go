@@ -21,7 +21,8 @@ type rootSide struct {
 	fetchAt    time.Duration // no download before
 	quietAt    time.Duration // complete: announces itself until then at least
 	asksUntil  time.Duration // followers that heard it begin have asked by then
-	stayUntil  time.Duration // no longer root: not idle before
+	stayUntil  time.Duration // not idle before: others may need the file
+	wasDoubted bool          // a child found wrong what it had of the file
 	complaints []netip.Addr  // of children that find this root too slow
 	gauge      gauge
 	handovers  int // to a faster port, that were made or heard of
@@ -81,7 +82,7 @@ func (r *rootSide) begin(why wire.Reason) {
 // of others that need it stays for a while: the new root may not serve them.
 func (r *rootSide) end() {
 	if r.m.held.complete() && r.waiting() > 0 {
-		r.stayUntil = r.m.now + r.m.cfg.Tree.Forget
+		r.stay()
 	}
 	r.placer = nil
 	r.since.start(r.m.now)
@@ -94,8 +95,20 @@ func (r *rootSide) announce() { r.quietAt = r.m.now + 2*r.m.cfg.Election.Announc
 // fetchNow ends the delay of the next download.
 func (r *rootSide) fetchNow() { r.fetchAt = r.m.now }
 
+// stay keeps this device for a while though nobody is known to need it.
+func (r *rootSide) stay() { r.stayUntil = r.m.now + r.m.cfg.Tree.Forget }
+
+// doubted keeps this device for a child that found wrong what it had of the file, and will
+// need it again, though it may follow another root: once, since any child can say so.
+func (r *rootSide) doubted() {
+	if !r.wasDoubted {
+		r.wasDoubted = true
+		r.stay()
+	}
+}
+
 // stays reports whether this device ceased to be root a while ago, when others
-// needed it.
+// needed it, or a child found wrong what it had of the file.
 func (r *rootSide) stays() bool { return r.m.now < r.stayUntil }
 
 // expects reports whether this device became root just now: those that follow it

@@ -225,6 +225,7 @@ func (f *following) heardClaim(c election.Candidate) {
 	}
 	m.el.elect(func(o *election.Output) { m.el.Claim(m.now, c, o) })
 	m.fallback.try(c)
+	m.repair.turnTo(c)
 	r := m.el.Root()
 	if r == nil || r.Peer != c.Peer || r.Addr.Addr() != c.Addr.Addr() || f.roots.watch == nil {
 		return // or somebody who says that it is the root
