@@ -241,6 +241,7 @@ func (h *held) finish() {
 	m := h.m
 	h.stage = complete
 	h.bearOut()
+	m.origin.stop() // it may be sending what this device had, after a chunk that was wrong
 	m.repair.end()
 	m.el.Hold(h.Prefix(), true, m.origin.bytes)
 	m.note(report.KindVerified, wire.ReasonNone, netip.AddrPort{}, note.Verified{Size: h.Size()})
