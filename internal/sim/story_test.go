@@ -313,7 +313,7 @@ var stories = []story{
 	{name: "a liar resigns in the root's name", n: 8, last: sec(10), wan: 1.02, do: func(c *story) {
 		c.liar(liar.Rule{On: liar.OnTime, Every: 100 * time.Millisecond, Chance: 1, Do: liar.DoResign, As: liar.AsRoot})
 	}},
-	{name: "a liar serves a chunk a second", n: 8, last: sec(30), wan: 1.15, do: func(c *story) {
+	{name: "a liar serves a chunk a second", n: 8, last: sec(30), wan: 1.1, do: func(c *story) {
 		c.liar(asHolder(liar.Rule{On: liar.OnTime, Every: time.Second, Chance: 1, Do: liar.DoChunk})...)
 	}},
 	{name: "a liar serves a chunk a second, and devices leave once they are done", n: 4, last: sec(30), wan: 2.2,
