@@ -2,7 +2,6 @@ package pdp
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/peerload/peerload/internal/note"
@@ -32,16 +31,13 @@ type held struct {
 	ends bool
 	// waited says that this device waited once for that, and nobody said so.
 	waited bool
-	// refuted are sizes after which a body of the origin went on. No peer is believed
-	// that tells one: it may have it from a liar, and everybody from it again.
-	refuted []int64
+	// longer is the largest size after which a body of the origin went on. No peer is
+	// believed that tells no more: it may have that from a liar, and everybody from it again.
+	longer int64
 }
 
-// mostRefuted bounds the sizes that are remembered.
-const mostRefuted = 64
-
 func newHeld(m *Machine) *held {
-	return &held{m: m, Held: chunks.New(m.file.Size, m.file.Signed)}
+	return &held{m: m, Held: chunks.New(m.file.Size, m.file.Signed), longer: load.UnknownSize}
 }
 
 // complete reports whether the whole file is verified.
@@ -122,20 +118,20 @@ func (h *held) setSize(n int64) {
 
 // refute remembers that the size that a peer told is false: the origin sent more.
 func (h *held) refute() {
-	if h.Known() && !h.Sure() && !h.refutes(h.Size()) {
-		h.refuted = append(h.refuted[max(0, len(h.refuted)+1-mostRefuted):], h.Size())
+	if h.Known() && !h.Sure() {
+		h.longer = max(h.longer, h.Size())
 	}
 }
 
 // refutes reports whether the origin has shown that the file is longer.
 func (h *held) refutes(size int64) bool {
-	return slices.Contains(h.refuted, size) || h.OriginAfter(size)
+	return size <= h.longer || h.OriginAfter(size)
 }
 
 // renew forgets what was found of the content, where an epoch means another one.
 func (h *held) renew(epoch uint64) {
 	if epoch != h.Epoch() && !h.m.file.Keyed {
-		h.refuted = nil
+		h.longer = load.UnknownSize
 	}
 }
 

@@ -14,7 +14,6 @@ package tree
 import (
 	"math/bits"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/peerload/peerload/pdp/wire"
@@ -137,7 +136,7 @@ func (t *Placer) Child(now time.Duration, p wire.Peer, link netip.AddrPort, stri
 	if x == nil || x.asked {
 		return
 	}
-	x.addr, x.link, x.heard = link, link, now
+	x.addr, x.link, x.heard, x.done = link, link, now, false
 	n := &x.nodes[stripe]
 	n.parent, n.attached, n.since, n.free = t.self, true, now, wire.MaxChildren
 }
@@ -298,17 +297,16 @@ func (t *Placer) Successor(now time.Duration) (p wire.Peer, ok bool) {
 }
 
 // Left records that a child of the root in a tree left its link: its slot is
-// free, and nobody is placed below it before it reports again. One that never has is
-// forgotten.
+// free, and nobody is placed below it before it reports again. One that never has is not
+// waited for.
 func (t *Placer) Left(p wire.Peer, stripe uint8) {
 	x := t.members[p]
 	if x == nil || x.nodes[stripe].parent != t.self {
 		return
 	}
 	x.nodes[stripe].parent, x.nodes[stripe].attached = wire.Peer{}, false
-	if !x.asked && !slices.ContainsFunc(x.nodes[:], func(n node) bool { return n.parent == t.self }) {
-		delete(t.members, p)
-		t.order = slices.DeleteFunc(t.order, func(y *member) bool { return y == x })
+	if !x.asked {
+		x.done, x.link = true, netip.AddrPort{}
 	}
 }
 

@@ -134,8 +134,15 @@ func TestChildrenThatAskNobody(t *testing.T) {
 	if p.members[peer(0)].nodes[0].parent != peer(7) {
 		t.Error("what the root sees counts more than its own report")
 	}
-	if p.Left(peer(1), 0); p.Members() != 2 {
-		t.Errorf("%d members, want 2: one that never asked has left", p.Members())
+	if n := p.Waiting(4 * time.Millisecond); n != 3 {
+		t.Errorf("%d are waited for, want 3", n)
+	}
+	p.Left(peer(1), 0)
+	if n := p.Waiting(4 * time.Millisecond); n != 2 {
+		t.Errorf("%d are waited for, want 2: one that never asked has left", n)
+	}
+	if got := place(t, p, 5*time.Millisecond, 8); got.Parent == peer(1) {
+		t.Error("places a device below one that has left")
 	}
 }
 

@@ -1,7 +1,6 @@
 package peernet
 
 import (
-	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -57,17 +56,25 @@ func choose(cfg Config, host []hostAddr, route func(server string) netip.Addr) (
 		}
 	}
 	// No such route: a site without a way out still has its subnet.
-	found := slices.DeleteFunc(slices.Clone(host), func(h hostAddr) bool { return !h.up || h.loopback })
-	if len(found) == 0 {
+	var best []hostAddr
+	for _, h := range host {
+		switch {
+		case !h.up || h.loopback || len(best) > 0 && h.fitness() < best[0].fitness():
+			continue
+		case len(best) > 0 && h.fitness() > best[0].fitness():
+			best = nil
+		}
+		best = append(best, h)
+	}
+	if len(best) == 0 {
 		return subnet{}, nil, fmt.Errorf("%w: no interface that is up has an IPv4 address", ErrNoAddress)
 	}
-	slices.SortStableFunc(found, func(a, b hostAddr) int { return cmp.Compare(b.fitness(), a.fitness()) })
 	var warnings []string
-	if len(found) > 1 && found[0].fitness() == found[1].fitness() {
+	if len(best) > 1 {
 		warnings = []string{fmt.Sprintf("no route tells where the peers are: %s is taken of %s; give the address, or the "+
-			"interface, if it is another", found[0].addr, list(found))}
+			"interface, if it is another", best[0].addr, list(best))}
 	}
-	return found[0].subnet, warnings, nil
+	return best[0].subnet, warnings, nil
 }
 
 // fitness tells how likely peers are at an address: a bridge of containers has

@@ -69,7 +69,7 @@ func TestChoose(t *testing.T) {
 		{name: "default route", route: "192.168.7.9", host: lines, want: "eth1 192.168.7.9 192.168.7.0/24 192.168.7.255"},
 		{name: "no route, one interface up", host: one, want: "eth0 10.1.2.3 10.1.0.0/20 10.1.15.255"},
 		{name: "no route, several interfaces", host: lines, want: "eth0 10.1.2.3 10.1.0.0/20 10.1.15.255",
-			warning: "10.1.2.3 is taken of 10.1.2.3/20 (eth0), 192.168.7.9/24 (eth1), "},
+			warning: "10.1.2.3 is taken of 10.1.2.3/20 (eth0), 192.168.7.9/24 (eth1); "},
 		{name: "a bridge of containers", host: []string{"docker0 172.17.0.1/16 u", "eth1 192.168.7.9/24 uc"},
 			want: "eth1 192.168.7.9 192.168.7.0/24 192.168.7.255"},
 		{name: "a link-local address", host: []string{"usb0 169.254.1.1/16 uc", "eth1 192.168.7.9/24 uc"},
