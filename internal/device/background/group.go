@@ -168,7 +168,8 @@ func (g *Group) look(now time.Time) (wait time.Duration, goesOn bool) {
 		return longest, true
 	}
 	if s.Least, s.Each = leastAll, float64(active*packet); g.shared {
-		s.First = leastAll
+		// The one that has the line has two packets in it: a third is as much as may wait.
+		s.First, s.Least = packet, packet
 	}
 	all := g.control.Step(now, s)
 	g.share(now, int(all), active)
@@ -200,7 +201,7 @@ func (g *Group) idle() int {
 	all := g.all
 	if all == 0 { // it is the first
 		if all = first; g.shared {
-			all = leastAll
+			all = packet
 		}
 	}
 	return max(packet, part(all, packet, g.active+1, g.active))
