@@ -242,7 +242,7 @@ func TestShared(t *testing.T) {
 		g.Share(shared)
 		begins := float64(first)
 		if shared {
-			begins = leastAll
+			begins = packet
 		}
 		if idle := g.idle(); idle > int(begins) || idle <= int(begins)-packet {
 			t.Errorf("shared %v: a connection that is not active has %d bytes", shared, idle)
