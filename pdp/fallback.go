@@ -414,7 +414,7 @@ func (f *fallback) settle() {
 		f.budget.Entitle(m.now)
 		refused := f.refused()
 		f.gained, f.starving = m.now, true
-		if r := m.el.Root(); refused && (r == nil || !f.rich(r) || !m.following.leaveOthers(r.Addr.Addr())) {
+		if r := m.el.Root(); refused && (r == nil || !m.following.leaveOthers(r.Addr.Addr())) {
 			m.following.distrustRoot(wire.ReasonNoProgress)
 		}
 	}
@@ -464,12 +464,6 @@ func (f *fallback) entitled() bool {
 func (f *fallback) refused() bool {
 	w := f.m.following.roots.watch
 	return f.starved() && f.lacks() && w != nil && w.Began() >= f.fed && f.m.now-w.Began() > f.m.cfg.Tree.AskAgain
-}
-
-// rich reports whether a root says that it has so much more than this device that the line
-// cannot be what keeps it from serving.
-func (f *fallback) rich(r *election.Candidate) bool {
-	return r.Claim.Complete || r.Claim.Prefix-f.m.held.Prefix() >= f.m.cfg.Transfer.SlowLag
 }
 
 // starved reports whether no chunk has come for long. What the root says does not

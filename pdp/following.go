@@ -224,6 +224,10 @@ func (f *following) gain(l Link) {
 func (f *following) blame(s *side, why wire.Reason) {
 	p, _, _ := s.follower.Parent()
 	isRoot, twice := s.fromRoot(), p == f.slow.parent
+	if f.m.root.active() {
+		s.fail(why) // it was only tried
+		return
+	}
 	switch why {
 	case wire.ReasonParentSlow, wire.ReasonParentStalled:
 		if f.tooSlow(s, p) {

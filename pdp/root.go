@@ -7,6 +7,7 @@ import (
 
 	"github.com/peerload/peerload/internal/note"
 	"github.com/peerload/peerload/pdp/election"
+	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/tree"
 	"github.com/peerload/peerload/pdp/wire"
@@ -23,10 +24,32 @@ type rootSide struct {
 	asksUntil  time.Duration // followers that heard it begin have asked by then
 	stayUntil  time.Duration // not idle before: others may need the file
 	wasDoubted bool          // a child found wrong what it had of the file
-	complaints []netip.Addr  // of children that find this root too slow
+	rival      rival
+	complaints []netip.Addr // of children that find this root too slow
 	gauge      gauge
 	handovers  int // to a faster port, that were made or heard of
 }
+
+// rival is another root that this one has distrusted, since it did not serve, and dials to
+// see whether it does.
+type rival struct {
+	election.Candidate       // nobody without one
+	has                int   // chunks, as it said then
+	leave              timer // when it must have sent them
+}
+
+// dial records that a rival is dialed, which is to serve until an instant.
+func (v *rival) dial(c election.Candidate, until time.Duration) {
+	*v = rival{Candidate: c, has: c.Claim.Prefix}
+	v.leave.start(until)
+}
+
+// served reports whether a rival has sent what it said that it has, to a root that holds so
+// many chunks from the start.
+func (v *rival) served(prefix int) bool { return !v.Peer.IsZero() && prefix >= v.has }
+
+// drop forgets it.
+func (v *rival) drop() { *v = rival{} }
 
 func newRootSide(m *Machine) *rootSide { return &rootSide{m: m} }
 
@@ -85,6 +108,7 @@ func (r *rootSide) end() {
 		r.stay()
 	}
 	r.placer = nil
+	r.rival.drop()
 	r.since.start(r.m.now)
 	r.m.fallback.keep()
 }
@@ -174,6 +198,36 @@ func (r *rootSide) tellChildren() {
 	}
 }
 
+// test dials another root that this one has distrusted, and that says it downloads and has
+// more: if it serves that after all, this root gives way, since both would else download the
+// whole file, each for its own followers. Who does not download has no chunk that this root
+// lacks. Only a signed table shows at once what is served; each is tried again after twice as
+// long.
+func (r *rootSide) test(c election.Candidate) {
+	m, f, a := r.m, r.m.fallback, c.Addr.Addr()
+	if !r.active() || !m.file.Signed || m.cfg.Transfer.WholeFiles || m.held.complete() || !m.el.Distrusted(m.now, a) ||
+		!c.Claim.Rank.Confirmed || c.Claim.Bytes == 0 ||
+		c.Claim.Prefix <= m.held.Prefix() || !f.mayTry(a, true, false) {
+		return
+	}
+	f.noteTry(a)
+	r.rival.dial(c, m.now+m.cfg.Transfer.CatchUp)
+	for _, s := range m.following.sides() {
+		if s.follower.State() == follower.Inactive {
+			s.dialTo(c.Peer, c.Links)
+		}
+	}
+}
+
+// served gives way to a rival that has sent what it said that it has.
+func (r *rootSide) served() {
+	m, c := r.m, r.rival.Candidate
+	if r.active() && r.rival.served(m.held.Prefix()) {
+		r.rival.drop()
+		m.el.elect(func(o *election.Output) { m.el.GiveWay(m.now, c, o) })
+	}
+}
+
 // left takes a follower that left this root's own link; it reports whether this
 // device is no longer root. Who has all that this root has found it slow by what a
 // liar says that there is.
@@ -222,6 +276,10 @@ func (r *rootSide) settle() {
 	if r.placer == nil {
 		return
 	}
+	if r.rival.leave.due(m.now) {
+		r.rival.drop()
+		m.following.failAll(wire.ReasonNoProgress)
+	}
 	if m.held.complete() {
 		if m.Idle() && m.now >= r.quietAt {
 			m.el.elect(func(o *election.Output) { m.el.Quiet(o) })
@@ -246,7 +304,9 @@ func (r *rootSide) deadline() (at time.Duration, ok bool) {
 	default:
 		at, ok = r.mayFetch(), !r.m.origin.blocked()
 	}
-	return sooner(at, ok, r.stayUntil, r.stays())
+	at, ok = sooner(at, ok, r.stayUntil, r.stays())
+	leave, set := r.rival.leave.deadline()
+	return sooner(at, ok, leave, set)
 }
 
 // gaugeWindow is over which time rates are measured.

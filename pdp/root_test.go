@@ -607,3 +607,103 @@ func TestSaysItIsTheRoot(t *testing.T) {
 		}
 	}
 }
+
+// TestRival: a root dials another that it has distrusted, if that downloads and has more, and
+// gives way once it has what that said; where nothing shows what is served, it does not.
+func TestRival(t *testing.T) {
+	rival := func(prefix int, bytes int64) *wire.Claim {
+		return &wire.Claim{Rank: wire.Rank{Strength: 1}.Confirm(), Size: 8 << 20, Prefix: prefix, Bytes: bytes}
+	}
+	root := func(f File) (*Machine, time.Duration) {
+		m := newMachine(f, 1)
+		m.Step(0, Start{}, nil)
+		now := untilRoot(t, m)
+		m.Step(now, OriginOpened{Size: 8 << 20}, nil)
+		for i := range 2 {
+			m.Step(now, Stored{Index: i}, nil)
+		}
+		m.following.distrust(addr(1), wire.ReasonRootStalled)
+		return m, now
+	}
+	dialed := func(out []Action) (l Link) {
+		for _, a := range out {
+			if d, ok := a.(Dial); ok && d.Addr == addr(1) {
+				l = d.Link
+			}
+		}
+		return l
+	}
+	signed := File{Size: 8 << 20, Signed: true, Keyed: true}
+	for what, c := range map[string]struct {
+		f     File
+		claim *wire.Claim
+	}{
+		"of an unsigned file": {unsigned(), rival(5, 1<<20)},
+		"without bytes":       {signed, rival(5, 0)},
+		"that has no more":    {signed, rival(2, 1<<20)},
+	} {
+		if m, now := root(c.f); dialed(m.Step(now, claimed(1, c.claim), nil)) != 0 {
+			t.Errorf("dials a rival %s", what)
+		}
+	}
+	m, now := root(signed)
+	l := dialed(m.Step(now, claimed(1, rival(5, 1<<20)), nil))
+	if l == 0 {
+		t.Fatal("does not dial its rival")
+	}
+	m.Step(now, Opened{Link: l}, nil)
+	m.Step(now, Framed{Link: l, Frame: &wire.Welcome{From: peer(1), Size: 8 << 20}}, nil)
+	now += time.Second
+	if dialed(m.Step(now, claimed(1, rival(6, 2<<20)), nil)) != 0 {
+		t.Error("dials it again at once")
+	}
+	for i := 2; i < 5; i++ {
+		if !m.IsRoot() {
+			t.Errorf("gives way with %d chunks", i)
+		}
+		m.Step(now, Stored{Link: l, Index: i}, nil)
+	}
+	if r := m.el.Root(); r == nil || r.Peer != peer(1) {
+		t.Fatalf("does not give way to a rival that serves: %v", m.el.State())
+	}
+	if _, _, link := m.following.all[0].follower.Parent(); link != l {
+		t.Error("leaves the parent that served it")
+	}
+}
+
+// TestRivalThatDoesNotServe: a root leaves a rival that sends nothing, keeps its children and
+// does not take itself to be slow.
+func TestRivalThatDoesNotServe(t *testing.T) {
+	m := newMachine(File{Size: 8 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	now := untilRoot(t, m)
+	m.Step(now, OriginOpened{Size: 8 << 20}, nil)
+	m.Step(now, Accepted{Link: 1, From: addr(9), Hello: &wire.Hello{From: peer(9), Trees: 1}}, nil)
+	for i := range 3 {
+		link := Link(0)
+		m.following.distrust(addr(i+1), wire.ReasonRootStalled)
+		c := &wire.Claim{Rank: wire.Rank{Strength: 1}.Confirm(), Size: 8 << 20, Prefix: 50, Bytes: 1 << 20}
+		for _, a := range m.Step(now, claimed(i+1, c), nil) {
+			if d, ok := a.(Dial); ok {
+				link = d.Link
+				m.Step(now, Opened{Link: link}, nil)
+				m.Step(now, Framed{Link: link, Frame: &wire.Welcome{From: peer(i + 1), Size: 8 << 20}}, nil)
+			}
+		}
+		if link == 0 {
+			t.Fatal("does not dial it: the test shows nothing")
+		}
+		for range 20 {
+			now += 500 * time.Millisecond
+			m.Step(now, Stored{Index: m.held.Count()}, nil)
+			m.Step(now, Framed{Link: 1, Frame: &wire.Report{Prefix: m.held.Prefix()}}, nil)
+			m.Step(now, Framed{Link: link, Frame: &wire.Progress{Prefix: 50, RootPrefix: 50}}, nil)
+		}
+		if p, _, _ := m.following.all[0].follower.Parent(); !p.IsZero() {
+			t.Errorf("rival %d: stays below it", i+1)
+		}
+	}
+	if !m.IsRoot() || m.following.slow.leaf() {
+		t.Errorf("is root %v, slow %v", m.IsRoot(), m.following.slow.leaf())
+	}
+}

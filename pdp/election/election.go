@@ -331,6 +331,18 @@ func (e *Election) Distrust(now time.Duration, a netip.Addr, why wire.Reason, ou
 	e.RootLost(now, why, out)
 }
 
+// GiveWay follows another root that has shown that it serves, whatever was thought of it.
+func (e *Election) GiveWay(now time.Duration, c Candidate, out *Output) {
+	if e.state != Root {
+		return
+	}
+	a := c.Addr.Addr()
+	delete(e.distrust, a)
+	delete(e.distrusts, a)
+	c.Heard = now
+	e.follow(c, wire.ReasonOutranked, out)
+}
+
 // ignore ignores claims from an address for some time. A subnet full of liars
 // must not fill the memory: if there are too many addresses, the one that
 // expires first is dropped.
