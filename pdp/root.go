@@ -187,11 +187,12 @@ func (r *rootSide) heardAsk(e Datagram, a *wire.Ask) {
 }
 
 // tellChildren tells the placer of this root's children, of which some may follow another
-// root: with all slots taken by those it would know nobody to place the others below.
+// root: with all slots taken by those it would know nobody to place the others below. Whoever
+// only holds a slot, and takes nothing, would do so to those as well.
 func (r *rootSide) tellChildren() {
 	for _, c := range r.m.children.feed.Children() {
 		for s := range uint8(wire.MaxStripes) {
-			if c.Set.Has(s) {
+			if c.Takes && c.Set.Has(s) {
 				r.placer.Child(r.m.now, c.Peer, c.Links, s)
 			}
 		}

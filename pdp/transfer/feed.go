@@ -21,6 +21,7 @@ type Child struct {
 	// Prefix is what the child reported to hold; Complete says that it is done.
 	Prefix   int
 	Complete bool
+	Takes    bool // it has reported more than before: it stores what it is sent
 
 	next     int   // all of its chunks before it have been sent
 	ahead    Marks // sent, though chunks before them are lacking here
@@ -119,6 +120,7 @@ func (f *Feed) Sent(now time.Duration, l Link) {
 // Report takes a child's keep-alive.
 func (f *Feed) Report(now time.Duration, l Link, prefix int, complete bool) {
 	if c := f.find(l); c != nil {
+		c.Takes = c.Takes || prefix > c.Prefix
 		c.Prefix, c.Complete, c.heard = prefix, c.Complete || complete, now
 	}
 }
