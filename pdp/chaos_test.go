@@ -465,7 +465,7 @@ func TestLeavesLater(t *testing.T) {
 }
 
 // TestNoFaultOfThisRoot: a device that no peer served for long leaves a parent that an
-// earlier root named, once, before it distrusts a root that has far more than it.
+// earlier root named, once, before it distrusts a root that has more than it.
 func TestNoFaultOfThisRoot(t *testing.T) {
 	for _, prefix := range []int{64, 8} {
 		m, link := namedBy(t, 1)
@@ -482,11 +482,10 @@ func TestNoFaultOfThisRoot(t *testing.T) {
 				left = now
 			}
 		}
-		far := prefix >= m.cfg.Transfer.SlowLag
-		if distrusts := m.el.Distrusted(now, addr(2).Addr()); left == 0 || distrusts == far {
+		if distrusts := m.el.Distrusted(now, addr(2).Addr()); left == 0 || distrusts {
 			t.Errorf("prefix %d: leaves the parent at %v, distrusts the root: %v", prefix, left, distrusts)
 		}
-		if far && m.following.leaveOthers(addr(2).Addr()) {
+		if m.following.leaveOthers(addr(2).Addr()) {
 			t.Error("leaves the next parent too")
 		}
 	}
