@@ -239,14 +239,15 @@ func (g *grace) meet(a netip.Addr) bool {
 	return true
 }
 
-// lends reports whether the root at an address may be given time: each once, and none
+// lend gives the root at an address time, and reports whether it may: each once, and none
 // after another that has not served: many by turns get no more of it than one.
-func (g *grace) lends(a netip.Addr) bool {
-	return !g.owed && !g.given[a] && len(g.given) < mostMet
+func (g *grace) lend(a netip.Addr) bool {
+	if g.owed || g.given[a] || len(g.given) >= mostMet {
+		return false
+	}
+	g.given[a], g.owed = true, true
+	return true
 }
-
-// lend records that it is given time.
-func (g *grace) lend(a netip.Addr) { g.given[a], g.owed = true, true }
 
 // served records that a peer sent a chunk.
 func (g *grace) served() { g.owed = false }
@@ -259,8 +260,7 @@ func (f *fallback) another(a netip.Addr) {
 		return
 	}
 	f.contest.Another(m.now)
-	if f.budget.Waiting() && f.review.state == satisfied && !m.held.complete() && !m.repair.doubts && f.grace.lends(a) {
-		f.grace.lend(a)
+	if f.budget.Waiting() && f.review.state == satisfied && !m.held.complete() && !m.repair.doubts && f.grace.lend(a) {
 		f.budget.Cancel()
 		f.gained, f.wait = m.now, m.cfg.Transfer.CatchUp
 	}
@@ -276,10 +276,9 @@ func (f *fallback) spare(r *election.Candidate) bool {
 	advances := r.Claim.Prefix > r.Claim.Rank.Prefix || r.Claim.Bytes > 0
 	late := time.Duration(cfg.CatchUpChunks)*f.chunkTime() > cfg.CatchUp
 	if f.had() || f.thin() || late && !m.file.Signed || !advances || m.el.WasDistrusted(a) ||
-		r.Claim.Prefix > m.held.Prefix() || !f.grace.lends(a) {
+		r.Claim.Prefix > m.held.Prefix() || !f.grace.lend(a) {
 		return false
 	}
-	f.grace.lend(a)
 	takes := m.origin.takes(m.held.Prefix() - r.Claim.Prefix + cfg.CatchUpChunks)
 	f.gained, f.wait = m.now, max(cfg.CatchUp, min(takes, cfg.Fallback))
 	if f.budget.Active() {

@@ -314,7 +314,6 @@ func (m *Machine) stored(e Stored) {
 	m.following.gain(e.Link)
 	if !fromOrigin {
 		m.fallback.served()
-		m.root.served()
 	}
 }
 

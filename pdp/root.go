@@ -33,20 +33,17 @@ type rootSide struct {
 // rival is another root that this one has distrusted, since it did not serve, and dials to
 // see whether it does.
 type rival struct {
-	election.Candidate       // nobody without one
-	has                int   // chunks, as it said then
-	leave              timer // when it must have sent them
+	at    netip.Addr // invalid without one
+	has   int        // chunks, as it said when it was dialed
+	since time.Duration
+	leave timer // when it must have sent them
 }
 
-// dial records that a rival is dialed, which is to serve until an instant.
-func (v *rival) dial(c election.Candidate, until time.Duration) {
-	*v = rival{Candidate: c, has: c.Claim.Prefix}
-	v.leave.start(until)
+// dial records that a rival is dialed, which is to serve for so long.
+func (v *rival) dial(now time.Duration, c *election.Candidate, long time.Duration) {
+	v.at, v.has, v.since = c.Addr.Addr(), c.Claim.Prefix, now
+	v.leave.start(now + long)
 }
-
-// served reports whether a rival has sent what it said that it has, to a root that holds so
-// many chunks from the start.
-func (v *rival) served(prefix int) bool { return !v.Peer.IsZero() && prefix >= v.has }
 
 // drop forgets it.
 func (v *rival) drop() { *v = rival{} }
@@ -205,27 +202,24 @@ func (r *rootSide) tellChildren() {
 // lacks. Only a signed table shows at once what is served; each is tried again after twice as
 // long.
 func (r *rootSide) test(c election.Candidate) {
-	m, f, a := r.m, r.m.fallback, c.Addr.Addr()
+	m, f, a, v := r.m, r.m.fallback, c.Addr.Addr(), &r.rival
 	if !r.active() || !m.file.Signed || m.cfg.Transfer.WholeFiles || m.held.complete() || !m.el.Distrusted(m.now, a) ||
-		!c.Claim.Rank.Confirmed || c.Claim.Bytes == 0 ||
-		c.Claim.Prefix <= m.held.Prefix() || !f.mayTry(a, true, false) {
+		!c.Claim.Rank.Confirmed || c.Claim.Bytes == 0 {
+		return
+	}
+	if v.at == a && m.held.Prefix() >= v.has && m.following.roots.served > v.since {
+		m.el.elect(func(o *election.Output) { m.el.GiveWay(m.now, c, o) })
+		return
+	}
+	if c.Claim.Prefix <= m.held.Prefix() || !f.mayTry(a, true, false) {
 		return
 	}
 	f.noteTry(a)
-	r.rival.dial(c, m.now+m.cfg.Transfer.CatchUp)
+	v.dial(m.now, &c, m.cfg.Transfer.CatchUp)
 	for _, s := range m.following.sides() {
 		if s.follower.State() == follower.Inactive {
 			s.dialTo(c.Peer, c.Links)
 		}
-	}
-}
-
-// served gives way to a rival that has sent what it said that it has.
-func (r *rootSide) served() {
-	m, c := r.m, r.rival.Candidate
-	if r.active() && r.rival.served(m.held.Prefix()) {
-		r.rival.drop()
-		m.el.elect(func(o *election.Output) { m.el.GiveWay(m.now, c, o) })
 	}
 }
 

@@ -661,7 +661,8 @@ func TestRival(t *testing.T) {
 		if !m.IsRoot() {
 			t.Errorf("gives way with %d chunks", i)
 		}
-		m.Step(now, Stored{Link: l, Index: i}, nil)
+		m.Step(now+1, Stored{Link: l, Index: i}, nil)
+		m.Step(now+1, claimed(1, rival(6, 2<<20)), nil)
 	}
 	if r := m.el.Root(); r == nil || r.Peer != peer(1) {
 		t.Fatalf("does not give way to a rival that serves: %v", m.el.State())
