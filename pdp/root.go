@@ -202,12 +202,12 @@ func (r *rootSide) tellChildren() {
 // lacks. Only a signed table shows at once what is served; each is tried again after twice as
 // long.
 func (r *rootSide) test(c election.Candidate) {
-	m, f, a, v := r.m, r.m.fallback, c.Addr.Addr(), &r.rival
+	m, f, a := r.m, r.m.fallback, c.Addr.Addr()
 	if !r.active() || !m.file.Signed || m.cfg.Transfer.WholeFiles || m.held.complete() || !m.el.Distrusted(m.now, a) ||
 		!c.Claim.Rank.Confirmed || c.Claim.Bytes == 0 {
 		return
 	}
-	if v.at == a && m.held.Prefix() >= v.has && m.following.roots.served > v.since {
+	if r.rival.at == a && m.held.Prefix() >= r.rival.has && m.following.roots.served > r.rival.since {
 		m.el.elect(func(o *election.Output) { m.el.GiveWay(m.now, c, o) })
 		return
 	}
@@ -215,7 +215,7 @@ func (r *rootSide) test(c election.Candidate) {
 		return
 	}
 	f.noteTry(a)
-	v.dial(m.now, &c, m.cfg.Transfer.CatchUp)
+	r.rival.dial(m.now, &c, m.cfg.Transfer.CatchUp)
 	for _, s := range m.following.sides() {
 		if s.follower.State() == follower.Inactive {
 			s.dialTo(c.Peer, c.Links)
