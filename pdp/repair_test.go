@@ -20,14 +20,13 @@ func halfFromOrigin(t *testing.T) (*Machine, time.Duration, Link) {
 	for i := range 8 {
 		m.Step(now, Stored{Index: i}, nil)
 	}
-	holder := &wire.Claim{Rank: wire.Rank{Complete: true, Prefix: 16}.Confirm(), Size: 1 << 20, Prefix: 16, Complete: true}
-	link := follow(t, m, now+time.Millisecond, holder)
+	link := follow(t, m, now+time.Millisecond, holder())
 	now += time.Second
 	for i := 8; i < 16; i++ {
 		m.Step(now, Stored{Link: link, Index: i}, nil)
 	}
 	m.Step(now, Verified{}, nil)
-	link = follow(t, m, now, holder)
+	link = follow(t, m, now, holder())
 	if !m.repair.suspects() || m.held.Count() != 16 {
 		t.Fatalf("suspect %v, holds %d", m.repair.suspects(), m.held.Count())
 	}
@@ -143,18 +142,9 @@ func TestWrongTwice(t *testing.T) {
 // TestMendedDeviceIsComplete: a device that had wrong chunks sent again holds the
 // whole file once that is verified, and claims so.
 func TestMendedDeviceIsComplete(t *testing.T) {
-	m := newMachine(unsigned(), 1)
-	link := attach(t, m)
-	now := time.Second
-	for i := range 16 {
-		m.Step(now, Stored{Link: link, Index: i}, nil)
-	}
-	m.Step(now, Verified{}, nil)
-	holder := &wire.Claim{Rank: wire.Rank{Complete: true, Prefix: 16}.Confirm(), Size: 1 << 20, Prefix: 16,
-		Complete: true}
-	link = follow(t, m, now, holder)
+	m, link, now := suspicious(t)
 	m.Step(now, Compared{Link: link, Differ: []int{3}}, nil)
-	link = follow(t, m, now, holder)
+	link = follow(t, m, now, holder())
 	m.Step(now, Stored{Link: link, Index: 3}, nil)
 	m.Step(now, Verified{OK: true}, nil)
 	now += time.Second
@@ -265,8 +255,8 @@ func holder() *wire.Claim {
 }
 
 // suspicious is a device that has found wrong all that a root sent, and has asked that for
-// its table.
-func suspicious(t *testing.T) (*Machine, time.Duration) {
+// its table over a link.
+func suspicious(t *testing.T) (*Machine, Link, time.Duration) {
 	m := newMachine(unsigned(), 1)
 	link := attach(t, m)
 	now := time.Second
@@ -274,14 +264,13 @@ func suspicious(t *testing.T) (*Machine, time.Duration) {
 		m.Step(now, Stored{Link: link, Index: i}, nil)
 	}
 	m.Step(now, Verified{}, nil)
-	follow(t, m, now, holder())
-	return m, now
+	return m, follow(t, m, now, holder()), now
 }
 
 // TestTurnsToAnotherHolder: a root that sends no table is left for another that has the
 // file after the time in which it can be read, and is asked no longer than that.
 func TestTurnsToAnotherHolder(t *testing.T) {
-	m, now := suspicious(t)
+	m, _, now := suspicious(t)
 	until := m.repair.until
 	other := holder()
 	other.Rank.Prefix, other.Rank.Complete = 0, false // it does not outrank the first one
