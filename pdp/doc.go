@@ -103,7 +103,7 @@ do, and what it does then:
   - candidate (elect.go): this device in the election
   - following (following.go, watch.go), with a side for each tree (side.go):
     parents, the root, being slow
-  - rootSide (root.go): being root
+  - rootSide (root.go, handover.go): being root
   - children (children.go): having children
   - held (held.go): the content, its size, verifying it
   - repair (repair.go): finding what is wrong where the whole is

@@ -224,7 +224,7 @@ func (f *following) heardClaim(c election.Candidate) {
 		return
 	}
 	m.el.elect(func(o *election.Output) { m.el.Claim(m.now, c, o) })
-	m.root.test(c)
+	m.root.tryRival(c)
 	m.fallback.try(c)
 	m.repair.turnTo(c)
 	r := m.el.Root()

@@ -297,8 +297,8 @@ const mostAddresses = 64
 
 // IgnoreFor returns how long the root at an address will be ignored if it fails
 // now: twice as long each time, because otherwise a site with a liar would
-// start over every minute. Being silent once may be an accident,
-// and so may be a claim after a resignation.
+// start over every minute. Being silent once may be an accident, and so may a claim after
+// a resignation.
 func (e *Election) IgnoreFor(a netip.Addr, why wire.Reason) time.Duration {
 	n := e.distrusts[a]
 	if n == 0 && (why == wire.ReasonRootSilent || why == wire.ReasonUnreachable || why == wire.ReasonRootResigned) {
