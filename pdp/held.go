@@ -31,8 +31,9 @@ type held struct {
 	ends bool
 	// waited says that this device waited once for that, and nobody said so.
 	waited bool
-	// longer is the largest size after which a body of the origin went on. No peer is
-	// believed that tells no more: it may have that from a liar, and everybody from it again.
+	// longer is the largest size after which a body of the origin went on. A peer that tells
+	// this size or a smaller one is not believed: it may have it from a liar, and others from
+	// that peer again.
 	longer int64
 }
 

@@ -170,7 +170,7 @@ func (d *repair) askTable(s *side, l Link) {
 
 // turnTo follows another root that has the whole file, and asks that for its table, if the
 // present one has sent none in the time that it takes to read it, and as long as a root is
-// given for an answer. A few devices may have been led away from it by whoever lies.
+// given for an answer. A liar may have led a few devices away from the root that is right.
 func (d *repair) turnTo(c election.Candidate) {
 	m, f, r, a := d.m, d.m.fallback, d.m.el.Root(), c.Addr.Addr()
 	if !d.wantsTable() || r == nil || r.Addr != d.accused.asked || r.Addr.Addr() == a || f.tries.made[a] ||
@@ -337,7 +337,7 @@ func (d *repair) compared(e Compared) {
 
 // keepFromOrigin drops what peers sent and keeps what this device got from the
 // origin: if that were wrong, so would be everybody else's. A device that got
-// nothing from there, or its size from a peer, starts over, the size included.
+// nothing from there starts over, the size included.
 func (d *repair) keepFromOrigin() {
 	m := d.m
 	foreign := m.held.Foreign()
