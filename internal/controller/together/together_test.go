@@ -41,7 +41,7 @@ func (r *rounds) answer(_ context.Context, all []string) (answers []string, err 
 	return answers, err
 }
 
-// ask asks questions at the same time, the first before all others, and returns what
+// ask asks questions at the same time, each after those before it wait, and returns what
 // became of each.
 func ask(cfg together.How[string, string], r *rounds, questions ...string) map[string]error {
 	r.held = make(chan struct{})
@@ -50,7 +50,7 @@ func ask(cfg together.How[string, string], r *rounds, questions ...string) map[s
 	var mu sync.Mutex
 	got := map[string]error{}
 	var wg sync.WaitGroup
-	for i, q := range questions {
+	for _, q := range questions {
 		wg.Go(func() {
 			a, err := g.Ask(context.Background(), q)
 			if err == nil && a != strings.ToUpper(q) {
@@ -60,11 +60,8 @@ func ask(cfg together.How[string, string], r *rounds, questions ...string) map[s
 			defer mu.Unlock()
 			got[q] = errors.Join(got[q], err)
 		})
-		if i == 0 {
-			synctest.Wait()
-		}
+		synctest.Wait() // they wait in their order
 	}
-	synctest.Wait()
 	close(r.held)
 	wg.Wait()
 	return got
