@@ -264,8 +264,11 @@ func readersOf(t *testing.T) *reach {
 		exports[p.ImportPath] = p.Export
 	}
 	g := &reach{uses: map[string][]string{}, readers: map[string]token.Position{}, methods: map[string][]string{}}
+	fset := token.NewFileSet()
+	// One for all: what a package exports is read once.
+	gc := importer.ForCompiler(fset, "gc", func(p string) (io.ReadCloser, error) { return os.Open(exports[p]) })
 	for _, p := range own {
-		if err := g.addPackage(p, exports); err != nil {
+		if err := g.addPackage(p, fset, gc); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -278,9 +281,7 @@ func inTree(name string) string {
 }
 
 // addPackage adds a package and its tests.
-func (g *reach) addPackage(p checkedPackage, exports map[string]string) error {
-	fset := token.NewFileSet()
-	gc := importer.ForCompiler(fset, "gc", func(p string) (io.ReadCloser, error) { return os.Open(exports[p]) })
+func (g *reach) addPackage(p checkedPackage, fset *token.FileSet, gc types.Importer) error {
 	var of types.Importer = gc
 	for _, part := range []struct {
 		path  string
