@@ -13,8 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peerload/peerload/internal/testkit/parallel"
 	"github.com/peerload/peerload/internal/testkit/tiers"
 )
+
+func TestMain(m *testing.M) {
+	parallel.Tests(8) // they wait for the other side
+	m.Run()
+}
 
 // content returns n bytes that differ from place to place.
 func content(n int) []byte {
@@ -70,6 +76,7 @@ func TestServerOfAnotherFamily(t *testing.T) {
 }
 
 func TestGet(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{0, 1, 511, 512, 513, 1427, 1428, 1429, 1428 * 16, 1428*16 + 1, 300_000} {
 		want := content(size)
 		server := serveDir(t, dirWith(t, want), &Server{})
@@ -112,6 +119,7 @@ func TestGetFromOffset(t *testing.T) {
 // The file is past 65535 blocks of 512 bytes.
 func TestGetPast32MiB(t *testing.T) {
 	tiers.Long(t, "it moves 33 MB in blocks of 512 bytes")
+	t.Parallel()
 	want := content(65536*512 + 12_345)
 	server := serveDir(t, dirWith(t, want), &Server{})
 	for _, c := range []Client{{NoOptions: true}, {BlockSize: 512, WindowSize: 64}} {

@@ -142,6 +142,7 @@ func getAll(t *testing.T, server string, files map[string][]byte, window bool) {
 
 func TestForeignServerTftpdHPA(t *testing.T) {
 	tiers.Long(t, "it speaks with a program of other people")
+	t.Parallel()
 	program := foreign.Program(t, "in.tftpd", foreign.TFTPHPA)
 	if os.Geteuid() != 0 {
 		t.Skip("in.tftpd changes its root directory: that needs root")
@@ -154,6 +155,7 @@ func TestForeignServerTftpdHPA(t *testing.T) {
 
 func TestForeignServerAtftpd(t *testing.T) {
 	tiers.Long(t, "it speaks with a program of other people")
+	t.Parallel()
 	program := foreign.Program(t, "atftpd")
 	dir, files := tree(t)
 	port := freePort(t, "127.0.0.62")
@@ -168,6 +170,7 @@ func TestForeignServerAtftpd(t *testing.T) {
 
 func TestForeignServerDnsmasq(t *testing.T) {
 	tiers.Long(t, "it speaks with a program of other people")
+	t.Parallel()
 	program := foreign.Program(t, "dnsmasq")
 	dir, files := tree(t)
 	const host = "127.0.0.63" // dnsmasq serves TFTP at port 69 only
@@ -223,6 +226,7 @@ func serveTree(t *testing.T, without []string, get func(host, port, name, into s
 
 func TestForeignClientTftpHPA(t *testing.T) {
 	tiers.Long(t, "it speaks with a program of other people")
+	t.Parallel()
 	program := foreign.Program(t, "tftp", foreign.TFTPHPA)
 	serveTree(t, nil, func(host, port, name, into string) (string, error) {
 		return run(t, program, host, port, "-m", "binary", "-c", "get", name, into)
@@ -238,6 +242,7 @@ func TestForeignClientTftpHPA(t *testing.T) {
 
 func TestForeignClientAtftp(t *testing.T) {
 	tiers.Long(t, "it speaks with a program of other people")
+	t.Parallel()
 	program := foreign.Program(t, "atftp")
 	for _, options := range [][]string{
 		nil, {"--option", "blksize 1428"}, {"--option", "blksize 1428", "--option", "windowsize 16",
@@ -252,6 +257,7 @@ func TestForeignClientAtftp(t *testing.T) {
 
 func TestForeignClientCurl(t *testing.T) {
 	tiers.Long(t, "it speaks with a program of other people")
+	t.Parallel()
 	program := foreign.Program(t, "curl", " tftp")
 	for _, options := range [][]string{nil, {"--tftp-blksize", "1428"}, {"--tftp-no-options"}} {
 		without := []string{"empty", "rollover"} // curl 7.88 fails on an empty file with any server that sends an OACK

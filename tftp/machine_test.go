@@ -232,6 +232,7 @@ func TestPerfectNetworkSendsEverythingOnce(t *testing.T) {
 
 // Past block 65535 the number on the wire starts again at 0.
 func TestBlockNumberRollsOver(t *testing.T) {
+	t.Parallel()
 	for _, window := range []int{1, 16} {
 		r := simulate(t, simConfig{blocks: 2*65536 + 5, window: window, delay: time.Millisecond})
 		if r.retransmitted != 0 {
@@ -248,6 +249,7 @@ func TestBlockNumberRollsOver(t *testing.T) {
 }
 
 func TestLossDuplicatesAndReordering(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(45) {
 		window := []int{1, 2, 4, 16, 64}[seed%5]
 		simulate(t, simConfig{

@@ -226,6 +226,7 @@ func oddOAcks(size int) map[string]func(map[string]string) ([]byte, int, int) {
 // Whatever an OACK says, all bytes come, and the size is not another.
 func TestOddOAck(t *testing.T) {
 	tiers.Long(t, "it waits for each odd answer")
+	t.Parallel()
 	for _, size := range []int{300_000, 512, 100, 0} {
 		data := content(size)
 		for name, oack := range oddOAcks(size) {
@@ -258,6 +259,7 @@ func oddError(code byte) func(*oddServer, map[string]string, *net.UDPAddr) bool 
 // A server that does not like the options is asked with fewer of them, in the
 // end with none; what it told counts if that is of no use either.
 func TestServersThatDislikeOptions(t *testing.T) {
+	t.Parallel()
 	data := content(20_000)
 	for name, s := range map[string]*oddServer{
 		"error 0":                      {answer: oddError(0)},
@@ -372,6 +374,7 @@ func TestWrongSizeIsLearned(t *testing.T) {
 
 // Block numbers go from 65535 to 0 with some servers and to 1 with others.
 func TestNumberAfter65535(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	data := content(8*65536 + 5000*8 + 3)
 	for _, after := range []uint16{0, 1} {
 		for _, window := range []int{1, 4, 16} {
@@ -484,6 +487,7 @@ func reports() map[string]struct {
 // Each server of a report gives all bytes of files of every size that matters to
 // it: within one block, whole blocks, more than one.
 func TestServersOfReports(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	for _, size := range []int{0, 100, 256, 512, 1000, 1024, 1428, 20_000} {
 		data := bytes.ReplaceAll(bytes.ReplaceAll(content(size), []byte{'\r'}, []byte{'r'}), []byte{'\n'}, []byte{'n'})
 		for name, tc := range reports() {
@@ -515,6 +519,7 @@ func TestServersOfReports(t *testing.T) {
 // server are asked for as before, with a server that is silent then as with one
 // that is gone.
 func TestWholeFileIsLearned(t *testing.T) {
+	t.Parallel()
 	l := &Learned{}
 	server := scripted(t, func(s *script) {
 		s.read(10 * time.Second)

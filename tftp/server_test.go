@@ -262,6 +262,7 @@ func TestServerIgnoresDuplicatesAndStrangers(t *testing.T) {
 }
 
 func TestServerSendsAgain(t *testing.T) {
+	t.Parallel()
 	events := make(chan Transfer, 10)
 	s := &Server{Timeout: 20 * time.Millisecond, Retries: 2, OnTransfer: func(e Transfer) { events <- e }}
 	server := serveDir(t, dirWith(t, content(600)), s)
@@ -418,6 +419,7 @@ func TestManyClients(t *testing.T) {
 }
 
 func TestRate(t *testing.T) {
+	t.Parallel()
 	const rate, size = 2 << 20, 1 << 20
 	server := serveDir(t, dirWith(t, content(size)), &Server{Rate: rate})
 	start := time.Now()

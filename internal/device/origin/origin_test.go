@@ -261,9 +261,13 @@ func TestConformance(t *testing.T) {
 		}
 	}
 	for kind, s := range servers(t, dir) {
-		t.Run(kind, func(t *testing.T) { conform(t, s, want) })
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			conform(t, s, want)
+		})
 	}
 	t.Run("nginx", func(t *testing.T) {
+		t.Parallel()
 		base := foreign.Nginx(t, dir, "access_log off; gzip on; gzip_types *;")
 		conform(t, server{base: base, resumes: true, tagged: true}, want)
 	})

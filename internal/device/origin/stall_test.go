@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 )
 
@@ -160,6 +161,7 @@ func TestSlowBody(t *testing.T) {
 // TestTricklingServers: HTTP and TFTP alike. Without the least rate each of
 // these would last for minutes.
 func TestTricklingServers(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	base := answering(t, trickle)
 	for _, u := range []string{base + "/body", base + "/unsized", base + "/head", base + "/redirect",
 		"tftp://" + trickleTFTP(t) + "/f"} {

@@ -21,6 +21,7 @@ import (
 // TestAnew: of what nothing proves, a copy is handed out only as long as the origin says
 // that it is meant, and that this client may have it.
 func TestAnew(t *testing.T) {
+	t.Parallel()
 	for name, s := range map[string]struct {
 		head   int // status of HEAD, 0: as GET
 		fields []string
@@ -72,6 +73,7 @@ func TestAnew(t *testing.T) {
 // TestIdle: peers get a file for some time after its last client, and for less where
 // nothing tells which content it is.
 func TestIdle(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	h := newHosts(t, 1, f.URL+"/** unsigned")[0]
 	tagged := f.put("/tagged", content(100_000, 23), "ETag", `"a"`)
@@ -95,6 +97,7 @@ func TestIdle(t *testing.T) {
 // TestOwnTags: the tag and the date of a file are not those that another server, or
 // another path, has for the same bytes: a client compares them with what it has.
 func TestOwnTags(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	b := content(100_000, 25)
 	const date = "Wed, 01 Jan 2020 00:00:00 GMT"
@@ -118,6 +121,7 @@ func TestOwnTags(t *testing.T) {
 
 // TestReplaced: an answer does not go on from the origin with bytes of another content.
 func TestReplaced(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	for name, c := range map[string]struct {
 		rule  string
@@ -171,6 +175,7 @@ func TestReplaced(t *testing.T) {
 // TestInside: what the proxy asks for a client elsewhere does not lead to this device
 // itself.
 func TestInside(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	f.put("/f", content(100_000, 21))
 	f.put("/f.sha256", []byte(load.DigestOf(content(100_000, 21)).String()))
@@ -190,6 +195,7 @@ func TestInside(t *testing.T) {
 
 // TestInsideKept: nor does a connection that was made for a client of this device.
 func TestInsideKept(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	u := f.put("/f", content(100, 22))
 	h := newHosts(t, 1)[0]
@@ -211,6 +217,7 @@ func TestInsideKept(t *testing.T) {
 
 // TestUpgrade: a client that goes on with another protocol does so through the proxy.
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
 	o := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		c, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {

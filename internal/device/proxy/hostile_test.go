@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 )
 
@@ -129,6 +130,7 @@ var oddAnswers = map[string]func(b []byte, n int, r *http.Request, w io.Writer){
 // them, whole and right, by a digest, by a rule that believes the network, and passed
 // through.
 func TestOddServers(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	b := content(200_000, 60)
 	for name, say := range oddAnswers {
@@ -181,6 +183,7 @@ var badAnswers = map[string]func(b []byte, n int, r *http.Request, w io.Writer){
 // taken for whole and right: the client gets an error, or no more than the server sent,
 // with a length or a break that says so.
 func TestBadServers(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	b := content(200_000, 61)
 	for name, say := range badAnswers {
@@ -214,6 +217,7 @@ func TestBadServers(t *testing.T) {
 // TestCoded: what comes in a content coding passes as it is, also by a rule that
 // believes the network, and so does a coding that nobody asked for.
 func TestCoded(t *testing.T) {
+	t.Parallel()
 	b := content(200_000, 62)
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
@@ -237,6 +241,7 @@ func TestCoded(t *testing.T) {
 // refused, or reaches the server as one request. One line of hostile bytes each, on a
 // connection of its own.
 func TestClientsOdd(t *testing.T) {
+	t.Parallel()
 	b := content(100_000, 63)
 	o := newRawOrigin(t, func(_ int, r *http.Request, w io.Writer) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -322,6 +327,7 @@ func exchangeRaw(t *testing.T, h *host, text string) (statuses []int) {
 // TestHalfClosed: a client that says that it sends no more, and reads on, does not take
 // an answer that is given up for an empty file.
 func TestHalfClosed(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	f.gate = make(chan struct{})
 	defer close(f.gate)

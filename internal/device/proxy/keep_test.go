@@ -50,6 +50,7 @@ func nameBoth(b []byte) (keyed, unsigned string) {
 // TestPowerCut: whatever a power cut leaves, the copies open again, what was added and
 // not evicted is there and right, and nothing has other bytes than the index tells.
 func TestPowerCut(t *testing.T) {
+	t.Parallel()
 	first, second := content(3000, 20), content(5000, 21)
 	keyed, _ := nameBoth(first)
 	_, unsigned := nameBoth(second)
@@ -102,6 +103,7 @@ func TestPowerCut(t *testing.T) {
 // TestKeepDamaged: whatever has become of the index, the copies that prove themselves
 // stay, and the others are removed.
 func TestKeepDamaged(t *testing.T) {
+	t.Parallel()
 	b := content(3000, 22)
 	keyed, unsigned := nameBoth(b)
 	for what, damage := range map[string]func(name string) error{
@@ -141,6 +143,7 @@ func TestKeepDamaged(t *testing.T) {
 // TestRestart: a proxy that begins again serves the copies of the one before it, and
 // knows what indexes had told. A copy that has rotted is fetched again.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	deb := content(100_000, 23)
 	index := fmt.Sprintf("Filename: pool/a.deb\nSize: %d\nSHA256: %s\n", len(deb), load.DigestOf(deb)) +
@@ -186,6 +189,7 @@ func TestRestart(t *testing.T) {
 // TestEvict: copies stay within the budget, the least recently used go, and what is in
 // use stays.
 func TestEvict(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	h := newHosts(t, 1)[0]
 	h.keep.limit = 250_000

@@ -17,6 +17,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/repository"
 	"github.com/peerload/peerload/internal/device/reason"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/trust"
 )
@@ -76,6 +77,7 @@ func newPublisher(t *testing.T, content []byte) *publisher {
 // without a rule that streams: before the whole file is here, at any offset that is, and
 // one copy for all.
 func TestLoad(t *testing.T) {
+	t.Parallel()
 	p := newPublisher(t, content(20*load.MinChunkSize+77, 40))
 	p.gate = make(chan struct{})
 	hosts := newHosts(t, 3, p.URL+"/** trust="+p.trust+" sidecar=fw.load")
@@ -117,6 +119,7 @@ func TestLoad(t *testing.T) {
 // TestLoadWrong: of a component with a wrong chunk no client gets a byte of that chunk,
 // whatever it asks for, though it gets what is right at once.
 func TestLoadWrong(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	p := newPublisher(t, content(20*load.MinChunkSize, 41))
 	p.wrong = 10*load.MinChunkSize + 5
@@ -145,6 +148,7 @@ func TestLoadWrong(t *testing.T) {
 // TestLoadRefused: what is not signed by the publisher that the rule names tells
 // nothing, and a directory without a publisher is refused at the start.
 func TestLoadRefused(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	p, other := newPublisher(t, content(200_000, 42)), newPublisher(t, content(200_000, 43))
 	h := newHosts(t, 1, p.URL+"/** trust="+other.trust+" sidecar=fw.load")[0]
@@ -170,6 +174,7 @@ func TestLoadRefused(t *testing.T) {
 // order and several at a time. With a signed table each comes when it is here; one copy
 // crosses the line.
 func TestStreaming(t *testing.T) {
+	t.Parallel()
 	p := newPublisher(t, content(30*load.MinChunkSize+1234, 44))
 	h := newHosts(t, 1, p.URL+"/** trust="+p.trust+" sidecar=fw.load")[0]
 	size := len(p.content)

@@ -56,6 +56,7 @@ func rootsOf(t *testing.T, hosts []*host, u string) (roots, peers int64) {
 // TestShare: on whatever word a file is shared, the origin sends one copy of it to each
 // root, in whichever form clients ask.
 func TestShare(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	body := func(seed uint64) []byte { return content(300_000, seed) }
 	sum := func(seed uint64) string { return load.DigestOf(body(seed)).String() }
@@ -113,6 +114,7 @@ func TestShare(t *testing.T) {
 // TestRanges: readers at any offsets, side by side, get what is there while it still
 // arrives, and a client that goes and comes back continues.
 func TestRanges(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	want := content(2<<20+77, 9)
 	u := f.put("/fw/big.bin", want, "ETag", `"v1"`)
@@ -174,6 +176,7 @@ func TestRanges(t *testing.T) {
 // TestArrival: the client knows the length at once. It gets bytes while they arrive
 // where a rule lets it; with a digest and no such rule none before all are right.
 func TestArrival(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	f.gate = make(chan struct{})
 	want := content(1<<20, 11)
@@ -218,6 +221,7 @@ func TestArrival(t *testing.T) {
 // TestWrong: what has not the digest that it should is never taken for whole: the
 // client gets an error, or a connection that breaks before the last byte.
 func TestWrong(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	wrong := content(700_000, 12)
 	u := f.put("/components/"+load.DigestOf([]byte("another")).String()+".app.bin", wrong)
@@ -237,6 +241,7 @@ func TestWrong(t *testing.T) {
 
 // TestPass: what is not shared comes as the origin sends it.
 func TestPass(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	b := content(200_000, 13)
 	f.put("/f", b)
@@ -283,6 +288,7 @@ func (f *farm) last(method, path string) (r *http.Request) {
 
 // TestRedirect: a client of the mirror stays on it, and what is shared follows.
 func TestRedirect(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	b := content(200_000, 14)
 	f.put("/f", b)
@@ -307,6 +313,7 @@ func TestRedirect(t *testing.T) {
 // TestPages: to a browser all sites of the mirror are one. A page that comes from there
 // runs nothing, and one from elsewhere asks for nothing.
 func TestPages(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	passed := f.put("/page.html", []byte("<script>"), "Content-Security-Policy", "img-src *")
 	shared := f.put("/shared/page.html", content(100_000, 18))
@@ -331,6 +338,7 @@ func TestPages(t *testing.T) {
 
 // TestTunnel: what goes through CONNECT is joined and not looked at.
 func TestTunnel(t *testing.T) {
+	t.Parallel()
 	b := content(100_000, 15)
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(b) }))
 	defer s.Close()
@@ -347,6 +355,7 @@ func TestTunnel(t *testing.T) {
 
 // TestFull: a listener whose places are all taken can be closed nevertheless.
 func TestFull(t *testing.T) {
+	t.Parallel()
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -378,6 +387,7 @@ func TestFull(t *testing.T) {
 // TestRefused: it is no open relay, it does not ask itself, and a page in a browser
 // does not reach it by another name.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	u := f.put("/f", content(20_000, 16))
 	h := newHosts(t, 1, f.URL+"/** unsigned")[0]
@@ -432,6 +442,7 @@ func TestRefused(t *testing.T) {
 // TestFallback: without peers, without a disk, or with an engine that dies on the way,
 // the client gets the plain download.
 func TestFallback(t *testing.T) {
+	t.Parallel()
 	f := newFarm(t)
 	b := content(1<<20, 17)
 	u := f.put("/components/"+load.DigestOf(b).String()+".app.bin", b)

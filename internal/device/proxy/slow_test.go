@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/engine"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 )
 
@@ -82,6 +83,7 @@ func (f *firstBytes) Write(b []byte) (int, error) {
 // proxy asks it for by itself is given up after headTime, and not asked for again at once;
 // what the client asked for reaches it byte by byte, and ends with the client.
 func TestSlowServer(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		asked, left := map[string]int{}, make(chan struct{}, 10)
 		l := &pipes{make(chan net.Conn), make(chan struct{})}
@@ -125,6 +127,7 @@ func TestSlowServer(t *testing.T) {
 // TestRedirectSecure: what a server redirects to HTTPS is verified there, shared by what
 // it is, and one copy crosses the line.
 func TestRedirectSecure(t *testing.T) {
+	t.Parallel()
 	f, far := newFarm(t), newFarm(t)
 	secure := httptest.NewTLSServer(http.HandlerFunc(far.serve))
 	t.Cleanup(secure.Close)
@@ -157,6 +160,7 @@ func TestRedirectSecure(t *testing.T) {
 // TestRedirectLoop: a server that redirects in a loop is asked some times, and its client
 // gets the redirect, to make of it what it would without a proxy.
 func TestRedirectLoop(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	f := newFarm(t)
 	component := "/components/" + strings.Repeat("ab", 32) + ".loop.bin"
