@@ -30,7 +30,7 @@ func (d *device) ask(args ...string) []byte {
 
 // TestRefusals: wrong arguments end with 2, say why and change nothing.
 func TestRefusals(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	if err := sources(); err != nil {
 		t.Fatal(err)
@@ -101,14 +101,14 @@ func TestRefusals(t *testing.T) {
 // TestFileTooLarge: the system refuses the bytes in the middle (ulimit -f):
 // the old file stays.
 func TestFileTooLarge(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	diskFails(t, startup{shell: `ulimit -f 1024; exec "$@"`})
 }
 
 // TestDiskFull on a small file system of its own, in a user namespace.
 func TestDiskFull(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	dir := t.TempDir()
 	if b, err := exec.Command("unshare", "-rm", "sh",
@@ -138,7 +138,7 @@ func diskFails(t *testing.T, as startup) {
 
 // TestDiskFullBesidePeers: one device's disk is full; the others finish.
 func TestDiskFullBesidePeers(t *testing.T) {
-	tiers.Long(t, "a short run has one site of each kind")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	body := content(17, 4*mib)
 	srv := newServer(t, body)
@@ -157,7 +157,7 @@ func TestDiskFullBesidePeers(t *testing.T) {
 }
 
 func TestStatusAndExplain(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	body := content(18, 4*mib)
 	srv := newServer(t, body)
@@ -234,7 +234,7 @@ func (d *device) lastLine() report.Event {
 // TestLastWords: the last line counts what a device sent to peers after its own
 // download.
 func TestLastWords(t *testing.T) {
-	tiers.Long(t, "a short run has one site of each kind")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	body := content(23, 2*mib)
 	srv := newServer(t, body)
@@ -257,7 +257,7 @@ func TestLastWords(t *testing.T) {
 
 // TestInterruptedAlone: it ends at once, says so, and keeps what it has.
 func TestInterruptedAlone(t *testing.T) {
-	tiers.Long(t, "a short run has one site of each kind")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	body := content(19, 4*mib)
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
@@ -284,7 +284,7 @@ func TestInterruptedAlone(t *testing.T) {
 }
 
 func TestMaxTime(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	body := content(121, 4*mib)
 	srv := newServer(t, body)

@@ -18,7 +18,7 @@ import (
 
 // TestRottenDisk: what an earlier run left is not what it should be.
 func TestRottenDisk(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	body := content(120, 4*mib)
 	for _, c := range []struct {
@@ -104,7 +104,7 @@ func partOf(t *testing.T, out, suffix string) string {
 // starts and goes on without the listeners that it cannot have, or ends with a
 // clear error; with one more it has them.
 func TestFewDescriptors(t *testing.T) {
-	tiers.Long(t, "a short run has one site of each kind")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	if err := sources(); err != nil {
 		t.Fatal(err)

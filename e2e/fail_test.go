@@ -70,6 +70,7 @@ func crash(t *testing.T, n int, victim func(s *site, ds []*device) *device, sig 
 func theRoot(s *site, ds []*device) *device { return s.rootOf(ds) }
 
 func TestRootKilledAtAThird(t *testing.T) {
+	tiers.Long(t, "it starts many processes")
 	t.Parallel()
 	srv, v := crash(t, 8, theRoot, syscall.SIGKILL, nil)
 	srv.once(nearlyOnce)
@@ -127,7 +128,7 @@ func TestRootInterrupted(t *testing.T) {
 
 // TestContinueAfterKill: the same command again resumes where it stopped.
 func TestContinueAfterKill(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	for _, how := range []string{"--sha256", "--unsigned"} {
 		t.Run(how, func(t *testing.T) {
@@ -193,7 +194,7 @@ func TestContinueWithoutLength(t *testing.T) {
 
 // TestFailureOfTheOriginReachesAll: they are told why.
 func TestFailureOfTheOriginReachesAll(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	srv := newServer(t, content(11, mib))
 	s := newSite(t)

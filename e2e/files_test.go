@@ -60,7 +60,7 @@ func TestSizes(t *testing.T) {
 
 // TestSeveralURLs: several files into one directory.
 func TestSeveralURLs(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	srv := newServer(t, nil)
 	var urls []string

@@ -40,6 +40,7 @@ func (d *onDisk) get(args ...string) (code int, said string, asked int) {
 // TestFileSystems: on each kind of file system a file and a load are fetched, and
 // found again; what cannot be is refused before anything is asked for.
 func TestFileSystems(t *testing.T) {
+	t.Parallel()
 	for _, k := range filesystem.Kinds() {
 		t.Run(k.Name, func(t *testing.T) {
 			tiers.Long(t, "it starts many devices or waits long")

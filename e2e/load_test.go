@@ -135,6 +135,7 @@ func checkOnce(t *testing.T, v *vendor, srv *server, m *load.Manifest) {
 }
 
 func TestLoadOverHTTP(t *testing.T) {
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	v := newVendor(t, nil)
 	files := firmware(30)
@@ -177,6 +178,7 @@ func leftovers(t *testing.T, dir string) {
 }
 
 func TestLoadOverTFTP(t *testing.T) {
+	tiers.Long(t, "it starts many processes")
 	t.Parallel()
 	v := newVendor(t, nil)
 	files := firmware(40)
@@ -201,6 +203,7 @@ func TestLoadOverTFTP(t *testing.T) {
 
 // TestLoadRefused: metadata that must not be believed.
 func TestLoadRefused(t *testing.T) {
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	past := func() time.Time { return time.Now().Add(-100 * 24 * time.Hour) }
 	for _, c := range []struct {
@@ -263,9 +266,6 @@ func TestLoadRefused(t *testing.T) {
 		for _, n := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%s, %d devices", c.name, n), func(t *testing.T) {
 				t.Parallel()
-				if n > 1 || c.code != 3 && c.code != 6 {
-					tiers.Long(t, "a short run has what is damaged or signed wrongly, with one device")
-				}
 				v := newVendor(t, c.now)
 				files := firmware(50)
 				v.add("1", files)
@@ -315,7 +315,7 @@ func alter(t *testing.T, name string) {
 
 // TestRolledBack: a device that has seen version 2 does not take version 1.
 func TestRolledBack(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	v := newVendor(t, nil)
 	v.add("1", firmware(60))
@@ -341,7 +341,7 @@ func TestRolledBack(t *testing.T) {
 
 // TestBundlesLeft: metadata that a killed process left goes with the next run.
 func TestBundlesLeft(t *testing.T) {
-	tiers.Long(t, "a short run has one site of each kind")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	v := newVendor(t, nil)
 	v.add("1", firmware(80))
@@ -363,7 +363,7 @@ func TestBundlesLeft(t *testing.T) {
 }
 
 func TestSlots(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	v := newVendor(t, nil)
 	one := firmware(70)
@@ -442,7 +442,7 @@ func TestLoadWithALiar(t *testing.T) {
 
 // TestPathTraversal: names that lead out of the directory.
 func TestPathTraversal(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	srv := newServer(t, content(1, 1000))
 	evil := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "evil") })

@@ -105,7 +105,7 @@ func TestMemory(t *testing.T) {
 // TestSmallProgram: text/template keeps the linker from leaving out methods
 // that nobody calls, which costs a device 2 MB of its flash.
 func TestSmallProgram(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	if err := sources(); err != nil {
 		t.Fatal(err)

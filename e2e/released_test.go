@@ -124,6 +124,7 @@ func TestKeepReleased(t *testing.T) {
 // device goes on with its load without fetching it, and takes the next.
 func TestReleased(t *testing.T) {
 	tiers.Long(t, "it starts many devices or waits long")
+	t.Parallel()
 	versions, err := os.ReadDir(released)
 	if err != nil || len(versions) == 0 {
 		t.Fatalf("nothing is kept: %v", err)

@@ -12,7 +12,7 @@ import (
 const mib = 1 << 20
 
 func TestTwelveShareOneDownload(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	body := content(1, 4*mib)
 	srv := newServer(t, body)
@@ -50,7 +50,7 @@ func TestTwelveShareOneDownload(t *testing.T) {
 // downloads the classic way, each with one request. A figure of the bench
 // compares their times.
 func TestAlone(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	body := content(2, 2*mib)
 	for _, peers := range []string{"off", "on"} {
@@ -74,7 +74,7 @@ func TestAlone(t *testing.T) {
 }
 
 func TestTwoAtOneAddress(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	body := content(3, 2*mib)
 	srv := newServer(t, body)
@@ -101,7 +101,7 @@ func TestTwoAtOneAddress(t *testing.T) {
 // TestTwoOfOneDevice: two processes of one device have its id and its address,
 // which is no conflict.
 func TestTwoOfOneDevice(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	body := content(3, 2*mib)
 	srv := newServer(t, body)
@@ -124,7 +124,7 @@ func TestTwoOfOneDevice(t *testing.T) {
 
 // TestTwoForOneName: two processes of one device want to write one name.
 func TestTwoForOneName(t *testing.T) {
-	tiers.Long(t, "a short run has one site of each kind")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	body := content(4, 2*mib)
 	srv := newServer(t, body)
@@ -140,7 +140,7 @@ func TestTwoForOneName(t *testing.T) {
 }
 
 func TestLateDeviceAndRerun(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	body := content(5, 2*mib+12345)
 	srv := newServer(t, body)
@@ -181,7 +181,7 @@ func TestLateDeviceAndRerun(t *testing.T) {
 
 // TestTwoDevicesWithOneID: a copied image carries the id of the first device.
 func TestTwoDevicesWithOneID(t *testing.T) {
-	tiers.Long(t, "a short run has one site of each kind")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	body := content(6, 2*mib)
 	srv := newServer(t, body)
@@ -211,7 +211,7 @@ func TestTwoDevicesWithOneID(t *testing.T) {
 }
 
 func TestPeersOff(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	body := content(7, mib)
 	srv := newServer(t, body)
@@ -226,7 +226,7 @@ func TestPeersOff(t *testing.T) {
 }
 
 func TestUnsigned(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	for _, c := range []struct{ name, etag string }{{"with ETag", `"abc"`}, {"without", ""}} {
 		t.Run(c.name, func(t *testing.T) {
@@ -311,7 +311,7 @@ func TestModelGroups(t *testing.T) {
 
 // TestJoinInTheMiddle: a device that joins in the middle takes part.
 func TestJoinInTheMiddle(t *testing.T) {
-	tiers.Long(t, "a short run has one site of each kind")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	body := content(124, 4*mib)
 	srv := newServer(t, body)

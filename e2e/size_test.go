@@ -116,7 +116,7 @@ func exchange(conn *net.UDPConn, packet []byte, n uint16) bool {
 // TestFalseSize: a server tells a size that its body does not have, and peers
 // take it from the root. Each device ends with the file.
 func TestFalseSize(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	body := content(21, 300_000)
 	exact := content(22, 196*1024) // whole blocks, whole packets
@@ -174,7 +174,7 @@ func TestFalseSize(t *testing.T) {
 // TestFalseSizesOfALoad: where the sizes are signed, what the server tells of them
 // does not count at all.
 func TestFalseSizesOfALoad(t *testing.T) {
-	tiers.Long(t, "it starts several processes; a short run has three sites")
+	tiers.Long(t, "it starts several processes")
 	t.Parallel()
 	v := newVendor(t, nil)
 	files := firmware(45)

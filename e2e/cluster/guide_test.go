@@ -12,6 +12,7 @@ import (
 
 	"github.com/peerload/peerload/internal/testkit/foreign"
 	"github.com/peerload/peerload/internal/testkit/storesuite"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // aHost stands for what a host of docs/SCALE.md has beside the programs: the service
@@ -138,6 +139,7 @@ func environment(t *testing.T, name string) (env []string) {
 // TestExampleOfProxy: HAProxy accepts the file of packaging/cluster with the values that
 // stand beside it.
 func TestExampleOfProxy(t *testing.T) {
+	tiers.Long(t, "it starts several processes")
 	check := func(env []string) ([]byte, error) {
 		cmd := exec.Command(foreign.Program(t, "haproxy"), "-c", "-f", "../../packaging/cluster/haproxy.cfg")
 		cmd.Env = append(os.Environ(), env...)
