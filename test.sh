@@ -97,10 +97,10 @@ alone="$alone|/internal/controller/store/sqlite$"
 walks='/(trust|internal/controller/(bulk|domain|livesite|orders|repository|services))$'
 concurrent='^(TestAtTheSameTime|TestHashesAtTheSameTime|TestRun|TestFeed|TestFeedsOfOne|TestReadersWhilePublishing'
 concurrent="$concurrent|TestReportsTogether|TestOrderOfAnotherReplica|TestRestart|TestStream|TestShared)\$"
-# Of these it is a few tests that go through everything, on a disk that fails or over a
-# database: they run without the race detector, and all others with it.
-thorough='/internal/(device/slot|controller/store/postgres)$'
-throughout='^(TestConformance|TestKeepers|TestMigrations|TestPowerCut.*)$'
+# Of these it is a few tests that go through everything, on a disk that fails or over
+# databases: they run without the race detector, and all others with it.
+thorough='/internal/(device/(agent|slot)|controller/store/postgres)$'
+throughout='^(TestConformance|TestKeepers|TestMigrations|TestFill.*|TestPagesByText|TestPowerCut.*)$'
 # Whole processes run without it, and the commands and pages of a whole controller:
 # what they race over is tested in their packages. With it they run in "full".
 processes='/(cmd/(peerload|peerload-lab|peerload-server)|e2e/cluster|internal/controller/pages'
@@ -118,28 +118,63 @@ longest="$longest|controller/(bulk|livesite|pages|services|store/postgres|webhoo
 
 # select_packages prints the packages of a kind, or with -v those of none.
 packages=
-select_packages() {
-	local all=
-	if [ -z "$packages" ]; then
-		all=$(go list ./...)
-		packages=$(grep -E "$longest" <<<"$all" && grep -vE "$longest" <<<"$all")
-	fi
-	grep -E "$@" <<<"$packages"
+select_packages() { grep -E "$@" <<<"$packages"; }
+list_packages() {
+	local all
+	all=$(go list ./...)
+	packages=$(grep -E "$longest" <<<"$all" && grep -vE "$longest" <<<"$all")
+}
+
+# Nobody debugs these binaries: without debugging information they are linked sooner.
+go_test() { go test -ldflags=-w -timeout 15m "$@"; }
+
+# Of some packages only some tests: these wait for disks, databases and each other.
+some_plain() {
+	local failed=
+	go_test -run "$throughout" $(select_packages "$thorough") || failed=1
+	go_test -race -run "$concurrent" $(select_packages "$walks") || failed=1
+	[ -z "$failed" ]
+}
+some_with_race() { go_test -race -skip "$throughout" $(select_packages "$thorough"); }
+
+# beside JOB COMMAND... runs a job beside a command, since one waits while the other
+# computes, and prints what it said after that.
+beside() {
+	local job=$1 failed= said
+	shift
+	said=$(mktemp)
+	"$job" >"$said" 2>&1 &
+	"$@" || failed=1
+	wait $! || failed=1
+	cat "$said"
+	rm "$said"
+	[ -z "$failed" ]
 }
 
 # All packages, also when one of them fails.
 tests() {
 	local failed=
-	# Nobody debugs these binaries: without debugging information they are linked sooner.
-	local test=(go test -ldflags=-w -timeout 15m)
-	# Some of these wait for a database or a compiler.
-	"${test[@]}" -p 3 $(select_packages "$alone|$walks|$thorough|$compilers") || failed=1
+	beside some_plain go_test $(select_packages "$alone|$walks|$compilers") || failed=1
 	# Many of these wait more than they compute: so more of them at a time.
-	"${test[@]}" -race -p 4 $(select_packages -v "$alone|$walks|$thorough|$processes|$sites|$compilers") || failed=1
-	"${test[@]}" -race -run "$concurrent" $(select_packages "$walks") || failed=1
-	"${test[@]}" -race -skip "$throughout" $(select_packages "$thorough") || failed=1
-	"${test[@]}" $(select_packages "$sites") || failed=1
-	"${test[@]}" -p 4 $(select_packages "$processes") || failed=1
+	beside some_with_race \
+		go_test -race -p 3 $(select_packages -v "$alone|$walks|$thorough|$processes|$sites|$compilers") || failed=1
+	go_test $(select_packages "$sites") || failed=1
+	go_test -p 4 $(select_packages "$processes") || failed=1
+	[ -z "$failed" ]
+}
+
+# The linter only computes, and tests wait a lot: it runs beside them, and lets them
+# go first.
+lint_begin() {
+	said=$(mktemp)
+	nice -n 19 .ci/lint.sh >"$said" 2>&1 &
+	linter=$!
+}
+lint_end() {
+	local failed=
+	wait "$linter" || failed=1
+	cat "$said"
+	rm "$said"
 	[ -z "$failed" ]
 }
 
@@ -152,8 +187,10 @@ benchmarks() {
 }
 
 step 'static checks' checks
-step 'linter' .ci/lint.sh
+lint_begin
+list_packages
 step 'tests' tests
+step 'linter, after the tests' lint_end
 # All of it must fit into an hour on two processors that do nothing else, so it is to
 # take 50 minutes at most. By the minutes that these steps took one by one: those above 7,
 # idle site, updaters and clusters 5, whole processes 9, browsers 4, releases and packages

@@ -40,7 +40,7 @@ var binaries struct {
 }
 
 func TestMain(m *testing.M) {
-	parallel.Tests(3) // so that the longest do not come one after another
+	parallel.Tests(5) // so that the longest do not come one after another
 	// No test may see, or end, the sign-ins of whoever runs it.
 	config, err := os.MkdirTemp("", "peerload-config-")
 	if err == nil {
