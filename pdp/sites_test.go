@@ -12,6 +12,7 @@ import (
 	"github.com/peerload/peerload/internal/device/wording"
 	"github.com/peerload/peerload/internal/sim"
 	"github.com/peerload/peerload/internal/testkit/golden"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 var update = flag.Bool("update", false, "write the digests of the sites anew")
@@ -31,6 +32,7 @@ func (told) Words(n sim.Noted) string {
 //
 //	go run ./cmd/peerload-lab sim --runs 1 --seed SEED --trace
 func TestSites(t *testing.T) {
+	tiers.Long(t, "it plays a hundred sites")
 	var b strings.Builder
 	for seed := uint64(1); seed <= 100; seed++ {
 		var trace bytes.Buffer

@@ -252,6 +252,7 @@ func TestAnotherProcessIsNewer(t *testing.T) {
 // TestRootsAreBounded: no refresh walks more roots than it may, and of those in
 // the directory the newest are read.
 func TestRootsAreBounded(t *testing.T) {
+	tiers.Long(t, "it signs and reads many roots")
 	s := publisher.New(t)
 	s.Firmware("1")
 	f := s.Tree()

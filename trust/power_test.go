@@ -10,6 +10,7 @@ import (
 
 	"github.com/peerload/peerload/internal/testkit/faultdisk"
 	"github.com/peerload/peerload/internal/testkit/publisher"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/trust"
 )
 
@@ -17,6 +18,7 @@ import (
 // takes what is published, and never again what is older than what it had
 // accepted.
 func TestPowerCut(t *testing.T) {
+	tiers.Long(t, "it cuts the power at each step")
 	t.Parallel()
 	s := publisher.New(t)
 	trees := make([]publisher.Files, 4)

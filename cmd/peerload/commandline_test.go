@@ -242,6 +242,7 @@ func TestSchemaOfEvents(t *testing.T) {
 
 // TestSchemaOfReports: what a real agent sends to its controller is what docs/schema says.
 func TestSchemaOfReports(t *testing.T) {
+	tiers.Long(t, "it starts many processes")
 	t.Parallel()
 	sent := make(chan []byte, 16)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -80,6 +80,7 @@ func TestNoNetworkYet(t *testing.T) {
 
 // What is refused is named as the command line names it.
 func TestRefusalsNameFlags(t *testing.T) {
+	tiers.Long(t, "it starts many processes")
 	t.Parallel()
 	const file, signed = "http://192.0.2.1/a.bin", "http://192.0.2.1/a.load"
 	for _, c := range []struct {

@@ -100,6 +100,7 @@ func TestFileSetsAreTold(t *testing.T) {
 
 // What servers and peers have told shows on a terminal and does nothing there.
 func TestTextOfOthersIsHarmless(t *testing.T) {
+	tiers.Long(t, "it starts many processes")
 	t.Parallel()
 	const evil = "\x1b]0;mine\a\u009b31m\u202e日本\r\n"
 	const shown = `\x1b]0;mine\a\u009b31m\u202e日本`

@@ -11,6 +11,7 @@ import (
 
 	"github.com/peerload/peerload/internal/testkit/golden"
 	"github.com/peerload/peerload/internal/testkit/limits"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/pdp/wire"
 )
 
@@ -19,6 +20,7 @@ var update = flag.Bool("update", false, "write the traces anew")
 // TestTraces holds every place that a root gives to a file: some histories in
 // full, of many more a digest.
 func TestTraces(t *testing.T) {
+	tiers.Long(t, "it plays many sites")
 	golden.Traces{
 		Head:  fmt.Sprintf("LAN %+v", LAN()),
 		Kinds: []golden.Kind{{Name: "history", Trace: trace, Full: 4, Steps: 50}},

@@ -40,6 +40,7 @@ func (s *revisedStore) Update(ctx context.Context, fn func(domain.Tx) error) err
 // TestJudgedAhead: a step is judged while the one before it is written, and the verdicts
 // stand only if nothing has changed since that they rest on.
 func TestJudgedAhead(t *testing.T) {
+	tiers.Long(t, "it judges a bulk change of many devices")
 	const known, first = "SEP0000000002A0", 600 // a device that is there, and the first row of its step that is new
 	for name, c := range map[string]struct {
 		column string

@@ -311,6 +311,7 @@ func TestAudit(t *testing.T) {
 // TestReportsAreBounded: a device that says too much is cut, not believed and
 // not refused; its history stays within the limits.
 func TestReportsAreBounded(t *testing.T) {
+	tiers.Long(t, "it writes many reports")
 	r := newRig(t, func(c *domain.Config) { c.HistoryPerDevice = 20 })
 	device := r.enrol(phone1)
 	long := strings.Repeat("あ\x00\xff", 1000)

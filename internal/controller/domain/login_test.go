@@ -15,6 +15,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/domain"
 	"github.com/peerload/peerload/internal/controller/passhash"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/report"
 )
 
@@ -352,6 +353,7 @@ func TestSetupAfterAnAdmin(t *testing.T) {
 // TestGuessesAreSlowedDown: those at set-up links and enrolment tokens, too; what
 // somebody did right is forgiven, and a day later all is forgotten.
 func TestGuessesAreSlowedDown(t *testing.T) {
+	tiers.Long(t, "it hashes many passwords")
 	r := newRig(t)
 	e, err := r.CreateEnrolment(r.ctx, r.admin, domain.EnrolmentRequest{Name: "key", SiteKey: true})
 	r.ok(err)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/tftp"
 )
 
@@ -108,6 +109,7 @@ func TestBudget(t *testing.T) {
 // TestStalledClient: a client that does not read loses its connection, and the
 // next of the site gets the permit. A slow one that reads keeps it.
 func TestStalledClient(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	const huge = 64 << 20 // more than the buffers of both ends
 	for _, rate := range []int64{0, huge} {
 		s := serve(t, Config{Budget: Budget{Transfers: 1, Rate: rate}, Stall: 200 * time.Millisecond,

@@ -13,6 +13,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/rollout/keeper"
 	"github.com/peerload/peerload/internal/testkit/browser"
 	"github.com/peerload/peerload/internal/testkit/foreign"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/report"
 )
 
@@ -344,6 +345,7 @@ func TestPausesByItself(t *testing.T) {
 // TestViewer: whoever may only look finds no button that they may not press and no link
 // to a page that they may not see, on any page; and their limits are not only looks.
 func TestViewer(t *testing.T) {
+	tiers.Long(t, "it goes through many pages of a whole controller")
 	s := newRig(t)
 	s.fleetOf("")
 	v, admin := s.user("viewer"), s.user("admin")

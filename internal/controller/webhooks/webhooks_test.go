@@ -24,6 +24,7 @@ import (
 	"github.com/peerload/peerload/internal/controller/webhook"
 	"github.com/peerload/peerload/internal/controller/webhooks"
 	"github.com/peerload/peerload/internal/testkit/realmsuite"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/report"
 )
 
@@ -184,6 +185,7 @@ func (r *rig) until(what string, is func(v webhooks.Webhook) bool) webhooks.Webh
 // TestTold: a device that fails and a rollout that changes are told of, signed, to who
 // wants it; what is no news is not told.
 func TestTold(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	r, to := newRig(t), newReceiver(t)
 	v := r.add(webhooks.NewWebhook{Name: "chat", URL: to.URL})
@@ -228,6 +230,7 @@ func TestTold(t *testing.T) {
 
 // TestRetried: a message that is not taken is tried again, as the same, until it is.
 func TestRetried(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	r, to := newRig(t, 0, 0, 0), newReceiver(t)
 	v := r.add(webhooks.NewWebhook{Name: "chat", URL: to.URL, Events: []string{webhook.DeviceFailed}})
@@ -249,6 +252,7 @@ func TestRetried(t *testing.T) {
 // TestDead: a message that nobody takes is given up, told of, and tried anew when
 // somebody says so.
 func TestDead(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	r, to := newRig(t, 0, 0), newReceiver(t)
 	r.add(webhooks.NewWebhook{Name: "chat", URL: to.URL})

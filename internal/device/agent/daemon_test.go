@@ -538,6 +538,7 @@ echo "$1 $PEERLOAD_SET $PEERLOAD_DIRECTORY $(cat "$PEERLOAD_DIR/list.xml" 2>/dev
 // TestFileSetRefused: what cannot be put in place leaves what is there, with its
 // reason on the page and in the report; a hook that fails leaves the set in place.
 func TestFileSetRefused(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	d := newDepot(t)
 	d.set("a", "locale", map[string]string{"x": "a"})

@@ -83,6 +83,7 @@ func copyTree(t *testing.T, from, to string) {
 // Whatever has happened to whichever file of its state, a device starts, runs
 // its load, is provisioned, and takes no unsigned load.
 func TestStateDamaged(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	damageState(t, func(what string) bool { return what != "unreadable" })
 }

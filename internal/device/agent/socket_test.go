@@ -84,6 +84,7 @@ func TestYield(t *testing.T) {
 // TestSocket: another program on the device asks the daemon, which fetches
 // through the peers; what it cannot do it declines.
 func TestSocket(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")

@@ -26,6 +26,7 @@ const healthy = `grep -q good "$PEERLOAD_DIR/health"`
 // TestSiteUpgrade: devices of two models share an upgrade; then a load that
 // does not work is tried by all and rolled back by all; then a good one again.
 func TestSiteUpgrade(t *testing.T) {
+	tiers.Long(t, "several devices upgrade")
 	t.Parallel()
 	const size = 2_000_000
 	d := newDepot(t)
@@ -276,6 +277,7 @@ func TestKilledAfterTheRestart(t *testing.T) {
 
 // TestHookContract: the steps come in order with what they need to know.
 func TestHookContract(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	d := newDepot(t)
 	d.load("L1", "good", 100_000, "CP-7961G")
@@ -508,6 +510,7 @@ func TestRefusedLoads(t *testing.T) {
 // TestUnsignedOnlyWithTheSetting: a classic load runs where it is allowed, and
 // the device says so.
 func TestUnsignedOnlyWithTheSetting(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	d := newDepot(t)
 	d.write("CLASSIC.loads", "# a classic load\r\napp.sbn\r\ndsp.sbn\r\n")

@@ -19,6 +19,7 @@ import (
 	"github.com/peerload/peerload/internal/device/origin"
 	"github.com/peerload/peerload/internal/device/signed"
 	"github.com/peerload/peerload/internal/device/slot"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/report"
 	"github.com/peerload/peerload/trust"
@@ -124,6 +125,7 @@ func (s *shelf) fetch(spec LoadSpec) (*report.Final, error) {
 // TestLoadRefused: a load whose signatures, model or bytes are not right leaves
 // nothing under its names, and says why.
 func TestLoadRefused(t *testing.T) {
+	tiers.Long(t, "it publishes and fetches many loads")
 	t.Parallel()
 	other := newShelf(t)
 	type change func(s *shelf, m *load.Manifest, spec *LoadSpec)

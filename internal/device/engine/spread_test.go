@@ -215,6 +215,7 @@ func (c *countedWriter) Write(b []byte) (int, error) {
 // TestSpread: whatever the server does with pieces and second connections, the bytes
 // are right, and hardly any come twice.
 func TestSpread(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	content := random(4<<20+1234, 1)
 	// busy answers the first request in part, and every other one at the same time with
@@ -342,6 +343,7 @@ func TestSpreadEarly(t *testing.T) {
 // TestRangesWithoutEnd: a server that sends all where a piece is asked for, and breaks
 // off, may still know a range without an end: the download goes on by that.
 func TestRangesWithoutEnd(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	content := random(3<<20, 2)
 	s := newPieceServer(t, content, func(s *pieceServer, w http.ResponseWriter, r *http.Request) {
@@ -389,6 +391,7 @@ func (c *countedWriter) Flush() { c.ResponseWriter.(http.Flusher).Flush() }
 // TestSpreadChanges: a file that becomes another while its pieces come is fetched anew,
 // and never is a mix of the two.
 func TestSpreadChanges(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	old, young := random(4<<20, 1), random(3<<20+77, 2)
 	for _, next := range [][]byte{young, random(len(old), 2)} {
@@ -416,6 +419,7 @@ func TestSpreadChanges(t *testing.T) {
 // TestSpreadOverServers: several servers of one file are used together where each chunk
 // is checked, and one that has other bytes or fails does no harm.
 func TestSpreadOverServers(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	content, wrong := random(4<<20, 1), random(4<<20, 9)
 	for name, second := range map[string]answer{
@@ -455,6 +459,7 @@ func TestSpreadOverServers(t *testing.T) {
 
 // TestSpreadOneAtATime: a server that takes one connection at a time sends all.
 func TestSpreadOneAtATime(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	content := random(4<<20, 1)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -473,6 +478,7 @@ func TestSpreadOneAtATime(t *testing.T) {
 // TestSpreadStalls: where the server sends nothing more over any connection the
 // download fails, as it does over one.
 func TestSpreadStalls(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	t.Parallel()
 	content := random(4<<20, 1)
 	over := make(chan struct{})

@@ -34,6 +34,7 @@ import (
 	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/order"
 	"github.com/peerload/peerload/internal/testkit/freshdb"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/pdp"
 	"github.com/peerload/peerload/report"
 )
@@ -332,10 +333,8 @@ func (s *site) answered(id string, n int) {
 // so it is when the carrier leaves during an order, and when the controller is away
 // during another.
 func TestSite(t *testing.T) {
-	n := 40
-	if testing.Short() {
-		n = 8
-	}
+	tiers.Long(t, "it starts forty agents")
+	const n = 40
 	s := newSite(t, n, 0)
 	for i := range n {
 		s.start(i)

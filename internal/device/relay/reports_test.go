@@ -6,12 +6,14 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/order"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/report"
 )
 
 // TestReports: reports go by way of the carrier over its one connection, all of a site
 // together; a carrier that leaves, or that says what it cannot know, has none.
 func TestReports(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	const n = 8
 	s := newSite(t, n, 0)
 	for i := range n {

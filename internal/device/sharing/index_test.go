@@ -107,6 +107,7 @@ func TestPackages(t *testing.T) {
 // TestXZBounds: what would take more memory than a device has for it is not read, and
 // neither is what is damaged.
 func TestXZBounds(t *testing.T) {
+	tiers.Long(t, "it packs and unpacks much")
 	var k sharing.Known
 	at := archive + "/dists/b/main/binary-arm64/Packages.xz"
 	if _, err := learn(t, &k, at, pressed(t, packages(10), 1<<30, 64<<20, xz.CRC32)); !errors.Is(err, sharing.ErrIndex) ||

@@ -216,6 +216,7 @@ func TestPowerCutOfResuming(t *testing.T) {
 // TestPowerCutOfMending cuts the power while a rotten component of the active
 // load is fetched anew: the others stay, and it is the rotten or the right one.
 func TestPowerCutOfMending(t *testing.T) {
+	tiers.Long(t, "it cuts the power at each step")
 	t.Parallel()
 	start := newDisk(t)
 	must(t, upgrade(start, 1))

@@ -198,6 +198,7 @@ func fetchSet(fs slot.FS, dir string, s map[string][]byte, cfg slot.Config) (err
 }
 
 func TestPowerCutOfASet(t *testing.T) {
+	tiers.Long(t, "it cuts the power at each step")
 	t.Parallel()
 	start := newDisk(t)
 	putSet(t, start, "/d", set(1))
@@ -228,6 +229,7 @@ func TestPowerCutOfASet(t *testing.T) {
 // TestPowerCutOfASetWithAnEmptyFile: a file without a byte has a name to lose,
 // and the journal speaks of it.
 func TestPowerCutOfASetWithAnEmptyFile(t *testing.T) {
+	tiers.Long(t, "it cuts the power at each step")
 	t.Parallel()
 	b := random(100, 3)
 	files := map[string][]byte{"boot": b, "empty": {}}
@@ -318,6 +320,7 @@ func upgrade(fs slot.FS, version uint64) (err error) {
 }
 
 func TestPowerCutOfASlotSwitch(t *testing.T) {
+	tiers.Long(t, "it cuts the power at each step")
 	t.Parallel()
 	start := newDisk(t)
 	must(t, upgrade(start, 1))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/load"
 )
 
@@ -45,6 +46,7 @@ func (m *memory) Failed(*url.URL) {}
 // TestFirstStalls: when the others have brought all, nothing waits for the connection
 // with which the download began.
 func TestFirstStalls(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	want := bytes.Repeat([]byte("0123456789abcdef"), 2<<20/16)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/peerload/peerload/internal/device/upgrade"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // Variables of TestRandomDevices: how many devices it plays, and the seed of
@@ -92,6 +93,7 @@ func TestReplay(t *testing.T) {
 
 // TestInvariantsCanFail breaks each invariant on purpose: it is found.
 func TestInvariantsCanFail(t *testing.T) {
+	tiers.Long(t, "it plays many devices")
 	t.Parallel()
 	for _, c := range []struct {
 		want string

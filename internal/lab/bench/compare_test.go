@@ -87,6 +87,7 @@ func TestCompareLoopback(t *testing.T) {
 }
 
 func TestCompareTellsFailures(t *testing.T) {
+	tiers.Long(t, "it starts many processes")
 	cfg := benchConfig(t, "wrong")
 	cfg.Methods = []string{"http"}
 	all, err := Compare(context.Background(), cfg,

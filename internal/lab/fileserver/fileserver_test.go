@@ -146,6 +146,7 @@ func checkWire(t *testing.T, link string, carried uint64, payload int) {
 }
 
 func TestLoopbackWAN(t *testing.T) {
+	tiers.Long(t, "it waits for a slow line")
 	checkWAN(t, onLoopback(t, 16*units.Mbit))
 }
 

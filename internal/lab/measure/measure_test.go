@@ -64,6 +64,7 @@ func TestMeasureGood(t *testing.T) {
 }
 
 func TestMeasureSeesWrongFile(t *testing.T) {
+	tiers.Long(t, "it starts many processes")
 	r := testMeasure(t, "wrong", nil)
 	if r.OK() || r.Complete != 0 || len(r.Failures) != 3 {
 		t.Errorf("complete %d, failures %v", r.Complete, r.Failures)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/peerload/peerload/internal/lab/site"
 	"github.com/peerload/peerload/internal/testkit/labtest"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
 // TestDraw: a plan follows from seed, round and devices; all kinds of faults are
@@ -88,6 +89,7 @@ func TestGrowth(t *testing.T) {
 // TestDamage: every kind of damage changes a file, the same draw the same one,
 // and never a component.
 func TestDamage(t *testing.T) {
+	tiers.Long(t, "it damages files three hundred times")
 	seen := map[string]bool{}
 	for draw := range uint64(300) {
 		dir := t.TempDir()

@@ -233,8 +233,11 @@ func (f *Fleet) entries(t testing.TB) {
 // Run calls every method that takes an actor, of what of makes over a store. Each
 // must do something for an administrator, or its samples do not fit, and nothing
 // outside for those who are limited to Kyoto. free are methods without an actor,
-// that go on in a transaction, or that are for devices alone.
+// that go on in a transaction, or that are for devices alone. No short run has it.
 func Run(t *testing.T, f *Fleet, of func(domain.Config) any, free ...string) {
+	if testing.Short() {
+		t.Skip("not in the short run: it tries what each right allows, over a database")
+	}
 	did := map[string]bool{}
 	dry := f.Config
 	dry.Store = rolledBack{f.Store}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/testkit/golden"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/tree"
 	"github.com/peerload/peerload/pdp/wire"
@@ -20,6 +21,7 @@ var update = flag.Bool("update", false, "write the traces anew")
 // TestTraces holds what a follower does, and how it judges parents and roots, to
 // a file: some histories in full, of many more a digest.
 func TestTraces(t *testing.T) {
+	tiers.Long(t, "it plays many sites")
 	golden.Traces{
 		Kinds: []golden.Kind{
 			{Name: "follower", Trace: trace, Full: 4, Steps: 60},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/testkit/golden"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/pdp/transfer"
 	"github.com/peerload/peerload/pdp/wire"
 )
@@ -19,6 +20,7 @@ var update = flag.Bool("update", false, "write the traces anew")
 // TestTraces holds when a device may ask the origin, and when it gives up, to a
 // file: some histories in full, of many more a digest.
 func TestTraces(t *testing.T) {
+	tiers.Long(t, "it plays many sites")
 	golden.Traces{
 		Kinds: []golden.Kind{{Name: "history", Trace: trace, Full: 6, Steps: 50}},
 		More:  2000, Steps: 80,

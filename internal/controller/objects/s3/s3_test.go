@@ -22,6 +22,7 @@ import (
 
 	"github.com/peerload/peerload/internal/controller/objects"
 	"github.com/peerload/peerload/internal/durable"
+	"github.com/peerload/peerload/internal/testkit/tiers"
 	"github.com/peerload/peerload/internal/testkit/treesuite"
 )
 
@@ -103,6 +104,7 @@ var large = strings.Repeat("0123456789abcdef", 1<<16) // 1 MiB
 // TestOnce: a file that cannot change comes from the bucket once, for all who read it,
 // and is there after a start without the storage. So is one that may change.
 func TestOnce(t *testing.T) {
+	tiers.Long(t, "it waits for some seconds")
 	s := newStorage(t)
 	cfg := s.config(t)
 	writer, b := open(t, s.config(t)), open(t, cfg)

@@ -51,6 +51,7 @@ func TestConformance(t *testing.T) {
 
 // TestKeepers: rollouts run on the store.
 func TestKeepers(t *testing.T) {
+	tiers.Long(t, "it works through whole rollouts")
 	keepersuite.Run(t, func(t *testing.T) keepersuite.Kept {
 		return storesuite.Keep(t, openAt(t, filepath.Join(t.TempDir(), "a.db")))
 	})
