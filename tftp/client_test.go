@@ -17,6 +17,10 @@ import (
 	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
+// hung is after what time a transfer is taken to hang. The longest takes seconds on a
+// machine that does nothing else.
+const hung = 4 * time.Minute
+
 func TestMain(m *testing.M) {
 	parallel.Tests(8) // they wait for the other side
 	m.Run()
@@ -42,7 +46,7 @@ func dirWith(t testing.TB, data []byte) string {
 
 // fetch reads a whole file.
 func fetch(c *Client, server, file string, offset int64) ([]byte, *Reader, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), hung)
 	defer cancel()
 	r, err := c.Get(ctx, server, file, offset)
 	if err != nil {
