@@ -210,8 +210,9 @@ if [ -n "$full" ]; then
 	# shellcheck disable=SC2046 # a list of packages
 	step 'what the controller does, under the race detector' \
 		go test -race -short -timeout 20m $(select_packages "$walks|/internal/controller/(api|filesets|rollouts)$")
-	step 'stores and slots under the race detector' \
-		go test -race -timeout 20m ./internal/controller/store/postgres ./internal/device/slot
+	# shellcheck disable=SC2046 # a list of packages
+	step 'what goes through everything, under the race detector' \
+		go test -race -timeout 20m -run "$throughout" $(select_packages "$thorough")
 	step 'pages in a browser' go test -timeout 15m ./internal/controller/pages
 	step "the device's page in a browser" go test ./internal/device/agent -run PageLooks
 	step "the demo's page in a browser" go test ./internal/lab/demo -run InBrowser
