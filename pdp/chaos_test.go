@@ -140,6 +140,7 @@ func (c *chaos) event() Event {
 func (c *chaos) stripe() uint8 {
 	return uint8(rapid.IntRange(0, wire.MaxStripes-1).Draw(c.t, "stripe"))
 }
+
 func (c *chaos) trees() uint8 { return uint8(rapid.IntRange(0, wire.MaxStripes).Draw(c.t, "trees")) }
 
 func (c *chaos) message(i, n int, size int64, flag bool, why wire.Reason) wire.Message {
@@ -310,140 +311,6 @@ func fed(t *testing.T, now time.Duration) (*Machine, *wire.Claim) {
 		t.Fatal("believes what it holds")
 	}
 	return m, holder
-}
-
-// TestNoTableOfTheRoot: a root that was asked for its table has three seconds; then it is
-// distrusted, not the one that is followed by then. So is a root whose table has mended
-// nothing.
-func TestNoTableOfTheRoot(t *testing.T) {
-	for _, answers := range []bool{false, true} {
-		now := time.Second
-		m, holder := fed(t, now)
-		link := follow(t, m, now, holder)
-		if answers {
-			m.Step(now, Compared{Link: link, Differ: []int{3}}, nil)
-			link = follow(t, m, now, holder)
-			m.Step(now, Stored{Link: link, Index: 3}, nil)
-		}
-		better := *holder
-		better.Rank.Strength |= 1
-		m.Step(now, claimed(2, &better), nil)
-		if r := m.el.Root(); r == nil || r.Peer != peer(2) {
-			t.Fatal("does not follow the other one")
-		}
-		if answers {
-			m.Step(now, Verified{}, nil)
-		} else {
-			now += 4 * time.Second
-			m.Step(now, nil, nil)
-		}
-		left := 0
-		if answers {
-			left = 15 // its table may be right
-		}
-		if first, other := m.el.Distrusted(now, addr(1).Addr()), m.el.Distrusted(now, addr(2).Addr()); !first || other ||
-			m.repair.suspects() || m.held.Count() != left {
-			t.Errorf("answers %v: distrusts the root that was asked %v, the present one %v; holds %d chunks", answers,
-				first, other, m.held.Count())
-		}
-	}
-}
-
-// TestStepsDownBeforeItsTable: a root that sent wrong bytes and steps down before it is asked
-// for its table is distrusted, whoever is root then: this device, or one that has not got
-// the file yet. That one is not, and may start over once.
-func TestStepsDownBeforeItsTable(t *testing.T) {
-	for _, why := range []wire.Reason{wire.ReasonOriginWrong, wire.ReasonStopped, wire.ReasonYields} {
-		for _, other := range []bool{false, true} {
-			now := time.Second
-			m, holder := fed(t, now)
-			m.Step(now, resigned(1, 1, &wire.Resign{Reason: why}), nil)
-			if other {
-				now++
-				m.Step(now, claimed(2, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20}), nil)
-			} else {
-				now = untilRoot(t, m)
-			}
-			m.Step(now+1, claimed(1, holder), nil)
-			if second := m.el.WasDistrusted(addr(2).Addr()); second || !m.el.WasDistrusted(addr(1).Addr()) ||
-				m.repair.suspects() || m.IsRoot() == other {
-				t.Errorf("%s, another is root %v: distrusts that one %v, suspects %v", why, other, second, m.repair.suspects())
-			}
-		}
-	}
-}
-
-// TestWrongBytesAgain: a device that is sent wrong bytes for the third time goes to the
-// server, whatever peers send, and takes nothing of them while it downloads.
-func TestWrongBytesAgain(t *testing.T) {
-	for before := range mostFooled {
-		now := 100 * time.Millisecond
-		m, holder := fed(t, now)
-		m.repair.fooled = before
-		now += m.cfg.Tree.Forget
-		m.Step(now, nil, nil) // no table has come
-		if m.held.Count() != 0 || !m.fallback.budget.Waiting() {
-			t.Fatalf("holds %d, waits for its turn: %v", m.held.Count(), m.fallback.budget.Waiting())
-		}
-		link, at := Link(0), now
-		m.Step(now, claimed(2, holder), nil)
-		for until := now + m.cfg.Transfer.FallbackJitter; at < until && !m.origin.busy(); {
-			due, _ := m.Deadline()
-			at = max(at+1, due)
-			out := m.Step(at, nil, nil)
-			out = m.Step(at, Datagram{From: addr(2), Env: wire.Envelope{From: peer(2), TCPPort: wire.Port},
-				Msg: &wire.Place{Parent: peer(2), Depth: 1}}, out)
-			for _, a := range out {
-				if d, ok := a.(Dial); ok {
-					link = d.Link
-					m.Step(at, Opened{Link: link}, nil)
-					m.Step(at, Framed{Link: link, Frame: &wire.Welcome{From: peer(2), Size: 1 << 20}}, nil)
-					m.Step(at, Stored{Link: link, Index: m.held.Prefix()}, nil)
-				}
-			}
-		}
-		again := before == mostFooled-1
-		if link == 0 || m.origin.busy() != again {
-			t.Errorf("fooled %d times before: a peer served %v; at the server %v", before, link != 0, m.origin.busy())
-		}
-		if again && (m.held.Count() != 0 || m.following.of(link) != nil || !m.following.all[0].waits()) {
-			t.Errorf("holds %d chunks of peers, has a parent: %v, asks for one: %v", m.held.Count(),
-				m.following.of(link) != nil, !m.following.all[0].waits())
-		}
-	}
-}
-
-// TestAlteredFromTheOrigin: chunks that a root's table showed as wrong, and that are wrong
-// when the root has sent them anew, come from the origin, and nothing else does. Where
-// they are more than a fourth of the file, the table is not believed.
-func TestAlteredFromTheOrigin(t *testing.T) {
-	for _, c := range []struct {
-		differ []int
-		keeps  int
-	}{{[]int{3}, 15}, {[]int{3, 4, 9, 12}, 12}, {[]int{3, 4, 9, 12, 13}, 0}} {
-		now := 100 * time.Millisecond
-		m, holder := fed(t, now)
-		m.repair.fooled = mostFooled - 1
-		link := follow(t, m, now, holder)
-		m.Step(now, Compared{Link: link, Differ: c.differ}, nil)
-		link = follow(t, m, now, holder)
-		for _, i := range c.differ {
-			m.Step(now, Stored{Link: link, Index: i}, nil)
-		}
-		m.Step(now, Verified{}, nil)
-		if m.held.Count() != c.keeps || !m.repair.doubts {
-			t.Errorf("%v differ: holds %d chunks, want %d; doubts %v", c.differ, m.held.Count(), c.keeps, m.repair.doubts)
-		}
-		for until := now + 2*m.cfg.Transfer.FallbackJitter; now < until && !m.origin.busy(); {
-			due, _ := m.Deadline()
-			now = max(now+1, due)
-			m.Step(now, nil, nil)
-		}
-		if !m.origin.busy() || m.held.Count() != c.keeps {
-			t.Errorf("%v differ: at the server %v, with %d chunks, want %d", c.differ, m.origin.busy(), m.held.Count(),
-				c.keeps)
-		}
-	}
 }
 
 // TestLeavesLater: a parent that begins to trickle is left for a root that said once, before
@@ -707,5 +574,22 @@ func TestReviewAfterTheOthers(t *testing.T) {
 		if soon := m.fallback.review.at <= now+m.cfg.Transfer.CatchUp; soon != (prefix == 16) {
 			t.Errorf("the other has %d chunks of 16: soon %v", prefix, soon)
 		}
+	}
+}
+
+// TestTriesAreBounded: however many addresses are tried between two chunks, no more
+// than mostTried of them are remembered.
+func TestTriesAreBounded(t *testing.T) {
+	m, _, _ := starving(t)
+	for i := range 3 * mostTried {
+		if a := addr(i).Addr(); m.fallback.mayTry(a, false, i%2 == 0) {
+			m.fallback.noteTry(a)
+		}
+		if i%mostTried == mostTried-1 {
+			clear(m.fallback.tries.made) // as after a chunk
+		}
+	}
+	if n := len(m.fallback.tries.slow); n != mostTried {
+		t.Errorf("%d addresses are remembered, want %d", n, mostTried)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp/election"
 	"github.com/peerload/peerload/pdp/internal/follower"
 	"github.com/peerload/peerload/pdp/wire"
@@ -240,41 +239,6 @@ func TestStalledOriginIsAskedByTurns(t *testing.T) {
 	}
 }
 
-// TestRootSpeaksFromItsAddress: what comes in the root's name from another address
-// is not heard.
-func TestRootSpeaksFromItsAddress(t *testing.T) {
-	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
-	attach(t, m)
-	forged := claimed(1, &wire.Claim{Rank: wire.Rank{Prefix: 9}.Confirm(), Size: 1 << 20})
-	forged.From = addr(3)
-	m.Step(time.Second, forged, nil)
-	m.Step(time.Second, resigned(1, 3, &wire.Resign{Reason: wire.ReasonOriginNotFound}), nil)
-	m.Step(time.Second, resigned(1, 3, &wire.Resign{Reason: wire.ReasonStopped, Successor: peer(3)}), nil)
-	if m.origin.Failing() || m.el.Root() == nil {
-		t.Errorf("a forged resignation: origin failing %v, root %v", m.origin.Failing(), m.el.Root())
-	}
-	m.Step(time.Second, resigned(1, 1, &wire.Resign{Reason: wire.ReasonOriginNotFound}), nil)
-	if !m.origin.Failing() || m.el.Root() != nil {
-		t.Error("the root's own resignation is not heard")
-	}
-	m = newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
-	m.Step(0, Start{}, nil)
-	m.Step(1, claimed(1, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20}), nil)
-	pass(t, m, 1, time.Second/2)
-	place := &wire.Place{Parent: peer(3), Addr: addr(3), Depth: 2}
-	for _, from := range []int{3, 1} {
-		dialled := false
-		told := Datagram{From: addr(from), Env: wire.Envelope{From: peer(1)}, Msg: place}
-		for _, a := range m.Step(time.Second/2, told, nil) {
-			_, dial := a.(Dial)
-			dialled = dialled || dial
-		}
-		if dialled != (from == 1) {
-			t.Errorf("a place from address %d: dials %v", from, dialled)
-		}
-	}
-}
-
 // TestRootWithoutChunks: a root that says again and again that it receives bytes,
 // and never has a chunk, does not keep a device from the server.
 func TestRootWithoutChunks(t *testing.T) {
@@ -454,23 +418,6 @@ func TestStarvingTriesOthers(t *testing.T) {
 	}
 }
 
-// TestTriesAreBounded: however many addresses are tried between two chunks, no more
-// than mostTried of them are remembered.
-func TestTriesAreBounded(t *testing.T) {
-	m, _, _ := starving(t)
-	for i := range 3 * mostTried {
-		if a := addr(i).Addr(); m.fallback.mayTry(a, false, i%2 == 0) {
-			m.fallback.noteTry(a)
-		}
-		if i%mostTried == mostTried-1 {
-			clear(m.fallback.tries.made) // as after a chunk
-		}
-	}
-	if n := len(m.fallback.tries.slow); n != mostTried {
-		t.Errorf("%d addresses are remembered, want %d", n, mostTried)
-	}
-}
-
 // TestSlowlyServedTriesOthers: a device whose root sends a chunk now and then goes over
 // to another that says it has more, and opens a link to one that downloads directly:
 // each after a while, and after twice as long once more. One that is served well does
@@ -582,15 +529,6 @@ func trickle(t *testing.T, f File, every time.Duration) (m *Machine, link Link, 
 		t.Fatalf("goes to the server for another reason: %v", m.fallback.review.state)
 	}
 	return m, link, now + 500*time.Millisecond
-}
-
-// TestReviewWithoutSize: that nobody tells the size does not keep a device from
-// comparing.
-func TestReviewWithoutSize(t *testing.T) {
-	m, _, _ := trickle(t, File{Size: load.UnknownSize, Keyed: true}, 2*time.Second)
-	if m.held.Known() {
-		t.Error("the test shows nothing: the size is known")
-	}
 }
 
 // TestReviewGoesOn: peers that send a chunk a second are left for a server that sends

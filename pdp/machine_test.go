@@ -107,28 +107,6 @@ func TestTentativeRootAsksForNoBody(t *testing.T) {
 	t.Fatal("no body is asked for")
 }
 
-// TestCorruptedParentIsNamed: a chunk that fails its digest is not relayed and
-// its sender is left.
-func TestCorruptedParentIsNamed(t *testing.T) {
-	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
-	link := attach(t, m)
-	out := m.Step(time.Second, Bad{Link: link, Index: 0}, nil)
-	var closed, named bool
-	for _, a := range out {
-		switch a := a.(type) {
-		case Close:
-			closed = closed || a.Link == link && a.Reason == wire.ReasonBadChunk
-		case Note:
-			named = named || a.Peer.Addr() == addr(1).Addr() && a.Reason == wire.ReasonBadChunk
-		case SendChunk:
-			t.Error("something is relayed")
-		}
-	}
-	if !closed || !named {
-		t.Errorf("closed %v, named %v: %v", closed, named, out)
-	}
-}
-
 // attach makes peer 1 root and parent of the machine and returns the link.
 func attach(t *testing.T, m *Machine) Link {
 	t.Helper()
@@ -437,63 +415,6 @@ func TestLongestPath(t *testing.T) {
 	}
 }
 
-// TestChildOfAnotherEpoch: a child that holds one chunk of another content gets
-// the file from its start; what it holds of this one it is not sent again.
-func TestChildOfAnotherEpoch(t *testing.T) {
-	for _, x := range []struct {
-		keyed bool
-		epoch uint64
-		first int
-	}{{false, 3, 1}, {false, 5, 0}, {true, 5, 1}} {
-		m := newMachine(File{Size: 4 * load.MinChunkSize, Keyed: x.keyed}, 1)
-		m.Step(0, Start{Prefix: 4, Complete: true, Epoch: 3}, nil)
-		hello := &wire.Hello{From: peer(1), Prefix: 1, Epoch: x.epoch}
-		first := -1
-		for _, a := range m.Step(time.Second, Accepted{Link: 1, From: addr(1), Hello: hello}, nil) {
-			if c, ok := a.(SendChunk); ok && first < 0 {
-				first = c.Index
-			}
-		}
-		if first != x.first {
-			t.Errorf("keyed by its digest %v, epoch %d: the first chunk is %d, want %d", x.keyed, x.epoch, first, x.first)
-		}
-	}
-}
-
-// TestParentOfAnotherEpoch: who holds one chunk and is welcomed to another
-// content begins again, unless the root has named the content: then the parent
-// is left.
-func TestParentOfAnotherEpoch(t *testing.T) {
-	for _, x := range []struct {
-		keyed        bool
-		root, parent uint64
-		reset, left  bool
-	}{{false, 3, 3, false, false}, {false, 0, 5, true, false}, {false, 3, 5, false, true}, {true, 3, 5, false, false}} {
-		m := newMachine(File{Size: load.UnknownSize, Keyed: x.keyed}, 1)
-		m.Step(0, Start{Prefix: 1, Epoch: 3}, nil)
-		env := wire.Envelope{From: peer(1), TCPPort: wire.Port}
-		claim := &wire.Claim{Rank: wire.Rank{Prefix: 9}.Confirm(), Size: load.UnknownSize, Epoch: x.root}
-		out := m.Step(1, Datagram{From: addr(1), Env: env, Msg: claim}, nil)
-		isDial := func(a Action) bool { _, ok := a.(Dial); return ok }
-		for n := 0; n < 10 && !slices.ContainsFunc(out, isDial); n++ {
-			at, _ := m.Deadline()
-			out = m.Step(at, nil, out)
-			place := &wire.Place{Parent: peer(1), Depth: 1, Trees: 1}
-			out = m.Step(at, Datagram{From: addr(1), Env: env, Msg: place}, out)
-		}
-		link := out[slices.IndexFunc(out, isDial)].(Dial).Link
-		m.Step(time.Second, Opened{Link: link}, nil)
-		w := &wire.Welcome{From: peer(1), Size: load.UnknownSize, Epoch: x.parent}
-		out = m.Step(time.Second+1, Framed{Link: link, Frame: w}, nil)
-		reset := slices.ContainsFunc(out, func(a Action) bool { r, ok := a.(Reset); return ok && r.Epoch == x.parent })
-		left := slices.Contains(out, Action(Close{link, wire.ReasonWrongEpoch}))
-		if reset != x.reset || left != x.left {
-			t.Errorf("keyed by its digest %v, the root says %d, the parent %d: begins again %v, leaves it %v: %v", x.keyed,
-				x.root, x.parent, reset, left, out)
-		}
-	}
-}
-
 // TestMap: a claim shows to people how much of the file is held, as far as its
 // size is known.
 func TestMap(t *testing.T) {
@@ -626,5 +547,40 @@ func TestTrees(t *testing.T) {
 	}
 	if Classic().trees(1000) != 1 {
 		t.Error("the classic profile takes two trees")
+	}
+}
+
+// TestRootSpeaksFromItsAddress: what comes in the root's name from another address
+// is not heard.
+func TestRootSpeaksFromItsAddress(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	attach(t, m)
+	forged := claimed(1, &wire.Claim{Rank: wire.Rank{Prefix: 9}.Confirm(), Size: 1 << 20})
+	forged.From = addr(3)
+	m.Step(time.Second, forged, nil)
+	m.Step(time.Second, resigned(1, 3, &wire.Resign{Reason: wire.ReasonOriginNotFound}), nil)
+	m.Step(time.Second, resigned(1, 3, &wire.Resign{Reason: wire.ReasonStopped, Successor: peer(3)}), nil)
+	if m.origin.Failing() || m.el.Root() == nil {
+		t.Errorf("a forged resignation: origin failing %v, root %v", m.origin.Failing(), m.el.Root())
+	}
+	m.Step(time.Second, resigned(1, 1, &wire.Resign{Reason: wire.ReasonOriginNotFound}), nil)
+	if !m.origin.Failing() || m.el.Root() != nil {
+		t.Error("the root's own resignation is not heard")
+	}
+	m = newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	m.Step(1, claimed(1, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20}), nil)
+	pass(t, m, 1, time.Second/2)
+	place := &wire.Place{Parent: peer(3), Addr: addr(3), Depth: 2}
+	for _, from := range []int{3, 1} {
+		dialled := false
+		told := Datagram{From: addr(from), Env: wire.Envelope{From: peer(1)}, Msg: place}
+		for _, a := range m.Step(time.Second/2, told, nil) {
+			_, dial := a.(Dial)
+			dialled = dialled || dial
+		}
+		if dialled != (from == 1) {
+			t.Errorf("a place from address %d: dials %v", from, dialled)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package pdp
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -386,5 +387,190 @@ func TestSizeThatIsOnlyTold(t *testing.T) {
 		if !m.held.verifying() {
 			t.Errorf("parent says so %v: does not read back", says)
 		}
+	}
+}
+
+// TestRootWelcomesWithAnotherSize: a root that tells the signed size in its claims and
+// another one on its links is distrusted, whatever name it has there. It is not asked
+// for a place again and again.
+func TestRootWelcomesWithAnotherSize(t *testing.T) {
+	for _, as := range []int{1, 2} {
+		m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+		m.Step(0, Start{}, nil)
+		link := follow(t, m, 1, &wire.Claim{Rank: wire.Rank{Prefix: 16}.Confirm(), Size: 1 << 20})
+		now := time.Second
+		out := m.Step(now, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+		out = append(out, pass(t, m, now, now+time.Millisecond)...)
+		place := Datagram{From: addr(1), Env: wire.Envelope{From: peer(1), TCPPort: wire.Port},
+			Msg: &wire.Place{Parent: peer(1), Depth: 1}}
+		for _, a := range m.Step(now, place, out) {
+			if d, is := a.(Dial); is {
+				m.Step(now, Opened{Link: d.Link}, nil)
+				m.Step(now, Framed{Link: d.Link, Frame: &wire.Welcome{From: peer(as), Size: 2 << 20}}, nil)
+			}
+		}
+		if !m.el.Distrusted(now, addr(1).Addr()) {
+			t.Errorf("as device %d: not distrusted", as)
+		}
+	}
+}
+
+// placedBelow gives the machine a place of its root, peer 1, below a peer at an address,
+// and welcomes it there. It returns the link, 0 if the machine does not want a place.
+func placedBelow(m *Machine, i int, welcome *wire.Welcome) Link {
+	out := m.Step(m.now, Datagram{From: addr(1), Env: wire.Envelope{From: peer(1), TCPPort: wire.Port},
+		Msg: &wire.Place{Parent: peer(i), Addr: addr(i), Depth: 1}}, nil)
+	for _, a := range out {
+		if d, is := a.(Dial); is {
+			m.Step(m.now, Opened{Link: d.Link}, nil)
+			m.Step(m.now, Framed{Link: d.Link, Frame: welcome}, nil)
+			return d.Link
+		}
+	}
+	return 0
+}
+
+// TestRootThatContradictsItself: a root that stands below its child, and one that tells
+// another size on its links than in its claims, again and again, is distrusted. A chunk
+// that came in between, or another parent that does so, is no reason to.
+func TestRootThatContradictsItself(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		from, as   int
+		loop, want bool
+		size       int64
+		served     bool
+	}{
+		{"loop", 1, 1, true, true, 1 << 20, false},
+		{"loop, and a chunk in between", 1, 1, true, false, 1 << 20, true},
+		{"loop of another", 2, 2, true, false, 1 << 20, false},
+		{"loop of another in the name of the root", 2, 1, true, false, 1 << 20, false},
+		{"size", 1, 1, false, true, 2 << 20, false},
+	} {
+		m := newMachine(unsigned(), 1)
+		link := attach(t, m)
+		m.Step(time.Second, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+		for i := range m.cfg.Transfer.FailedPeers {
+			if m.el.Distrusted(m.now, addr(1).Addr()) {
+				t.Errorf("%s: distrusted after %d times", c.name, i)
+			}
+			if link = placedBelow(m, c.from, &wire.Welcome{From: peer(c.as), Size: c.size}); link == 0 {
+				t.Fatalf("%s: does not ask for a place", c.name)
+			}
+			if c.served {
+				m.Step(m.now, Stored{Link: link, Index: i}, nil)
+			}
+			if c.loop {
+				m.Step(m.now, Framed{Link: link, Frame: &wire.Path{Peers: []wire.Peer{m.self.Peer, peer(c.as)}}}, nil)
+			}
+		}
+		if got := m.el.Distrusted(m.now, addr(1).Addr()); got != c.want {
+			t.Errorf("%s: distrusted %v", c.name, got)
+		}
+		if m.held.Size() != 1<<20 {
+			t.Errorf("%s: %d bytes", c.name, m.held.Size())
+		}
+	}
+}
+
+// TestRootStartsOver: an honest root gets another epoch where its server tells no tags and
+// its download starts over, and its claims of before are still under way. It is not
+// distrusted for that, however often a link tells the new epoch.
+func TestRootStartsOver(t *testing.T) {
+	m := newMachine(File{Size: load.UnknownSize}, 1) // without a key: so epochs count
+	link := attach(t, m)
+	m.Step(m.now+1, claimed(1, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20, Epoch: 5}), nil)
+	m.Step(time.Second, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+	for i := range m.cfg.Transfer.FailedPeers {
+		if placedBelow(m, 1, &wire.Welcome{From: peer(1), Size: 1 << 20, Epoch: 6}) == 0 {
+			t.Fatalf("does not ask for a place after %d links", i)
+		}
+	}
+	if m.el.Distrusted(m.now, addr(1).Addr()) {
+		t.Error("distrusted")
+	}
+}
+
+// TestClaimThatCannotBe: a device that knows the size for certain follows nobody who says
+// that it has the whole file and counts fewer chunks, or counts more than there are.
+func TestClaimThatCannotBe(t *testing.T) {
+	for _, c := range []struct {
+		prefix   int
+		complete bool
+		follows  bool
+	}{{16, true, true}, {15, true, false}, {15, false, true}, {17, false, false}, {17, true, false}} {
+		m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+		m.Step(0, Start{}, nil)
+		m.Step(1, claimed(1, &wire.Claim{Rank: wire.Rank{Complete: c.complete, Prefix: 16}.Confirm(), Size: 1 << 20,
+			Prefix: c.prefix, Complete: c.complete}), nil)
+		if follows := m.el.Root() != nil; follows != c.follows {
+			t.Errorf("%d chunks, complete %v: follows %v", c.prefix, c.complete, follows)
+		}
+	}
+}
+
+// TestChildOfAnotherEpoch: a child that holds one chunk of another content gets
+// the file from its start; what it holds of this one it is not sent again.
+func TestChildOfAnotherEpoch(t *testing.T) {
+	for _, x := range []struct {
+		keyed bool
+		epoch uint64
+		first int
+	}{{false, 3, 1}, {false, 5, 0}, {true, 5, 1}} {
+		m := newMachine(File{Size: 4 * load.MinChunkSize, Keyed: x.keyed}, 1)
+		m.Step(0, Start{Prefix: 4, Complete: true, Epoch: 3}, nil)
+		hello := &wire.Hello{From: peer(1), Prefix: 1, Epoch: x.epoch}
+		first := -1
+		for _, a := range m.Step(time.Second, Accepted{Link: 1, From: addr(1), Hello: hello}, nil) {
+			if c, ok := a.(SendChunk); ok && first < 0 {
+				first = c.Index
+			}
+		}
+		if first != x.first {
+			t.Errorf("keyed by its digest %v, epoch %d: the first chunk is %d, want %d", x.keyed, x.epoch, first, x.first)
+		}
+	}
+}
+
+// TestParentOfAnotherEpoch: who holds one chunk and is welcomed to another
+// content begins again, unless the root has named the content: then the parent
+// is left.
+func TestParentOfAnotherEpoch(t *testing.T) {
+	for _, x := range []struct {
+		keyed        bool
+		root, parent uint64
+		reset, left  bool
+	}{{false, 3, 3, false, false}, {false, 0, 5, true, false}, {false, 3, 5, false, true}, {true, 3, 5, false, false}} {
+		m := newMachine(File{Size: load.UnknownSize, Keyed: x.keyed}, 1)
+		m.Step(0, Start{Prefix: 1, Epoch: 3}, nil)
+		env := wire.Envelope{From: peer(1), TCPPort: wire.Port}
+		claim := &wire.Claim{Rank: wire.Rank{Prefix: 9}.Confirm(), Size: load.UnknownSize, Epoch: x.root}
+		out := m.Step(1, Datagram{From: addr(1), Env: env, Msg: claim}, nil)
+		isDial := func(a Action) bool { _, ok := a.(Dial); return ok }
+		for n := 0; n < 10 && !slices.ContainsFunc(out, isDial); n++ {
+			at, _ := m.Deadline()
+			out = m.Step(at, nil, out)
+			place := &wire.Place{Parent: peer(1), Depth: 1, Trees: 1}
+			out = m.Step(at, Datagram{From: addr(1), Env: env, Msg: place}, out)
+		}
+		link := out[slices.IndexFunc(out, isDial)].(Dial).Link
+		m.Step(time.Second, Opened{Link: link}, nil)
+		w := &wire.Welcome{From: peer(1), Size: load.UnknownSize, Epoch: x.parent}
+		out = m.Step(time.Second+1, Framed{Link: link, Frame: w}, nil)
+		reset := slices.ContainsFunc(out, func(a Action) bool { r, ok := a.(Reset); return ok && r.Epoch == x.parent })
+		left := slices.Contains(out, Action(Close{link, wire.ReasonWrongEpoch}))
+		if reset != x.reset || left != x.left {
+			t.Errorf("keyed by its digest %v, the root says %d, the parent %d: begins again %v, leaves it %v: %v", x.keyed,
+				x.root, x.parent, reset, left, out)
+		}
+	}
+}
+
+// TestReviewWithoutSize: that nobody tells the size does not keep a device from
+// comparing.
+func TestReviewWithoutSize(t *testing.T) {
+	m, _, _ := trickle(t, File{Size: load.UnknownSize, Keyed: true}, 2*time.Second)
+	if m.held.Known() {
+		t.Error("the test shows nothing: the size is known")
 	}
 }
