@@ -292,6 +292,9 @@ func TestRollout(t *testing.T) {
 		t.Skip("sixty agents for some minutes: ./test.sh full runs it, and PEERLOAD_FULL=1 does")
 	}
 	o := newOffice(t, rolloutSites, perModel)
+	// A line of a real site: over one without a limit a device that gets no processor for a
+	// moment has the whole load before it hears the others.
+	o.run("enterprise", "set", "wan-limit=256k", "--yes")
 	for _, version := range []string{"1.0", "2.0"} {
 		for model, name := range rolloutModels {
 			o.publish(name+"-"+version, version, model)
