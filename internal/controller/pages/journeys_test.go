@@ -336,7 +336,7 @@ func TestPausesByItself(t *testing.T) {
 	b.Follow(button("Resume"))
 	s.roll("autumn", keeper.KindTick)
 	b.Go(s.url + "/rollouts/autumn")
-	b.See("running", "1 were seen and passed over")
+	b.See("running", "1 was seen and passed over")
 	b.Follow(linkTo("Abort"))
 	b.Follow(button("Abort"))
 	b.See("aborted")
