@@ -205,8 +205,10 @@ if [ -n "$full" ]; then
 	# Sixty agents under the race detector would hear each other too late to share, and a
 	# browser's page would be too late for its test.
 	step 'a rollout, and its page in a browser' go test -timeout 15m ./e2e -run '^(TestRollout|TestLivePage)$'
-	step 'whole processes under the race detector' \
-		go test -race -timeout 20m ./e2e ./cmd/peerload ./cmd/peerload-lab -skip '^(TestRollout|TestLivePage)$'
+	# Nothing runs beside those that have to hear each other in time.
+	step 'whole devices under the race detector' \
+		go test -race -timeout 20m ./e2e -skip '^(TestRollout|TestLivePage)$'
+	step 'commands under the race detector' go test -race -timeout 20m ./cmd/peerload ./cmd/peerload-lab
 	# shellcheck disable=SC2046 # a list of packages
 	step 'what the controller does, under the race detector' \
 		go test -race -short -timeout 20m $(select_packages "$walks|/internal/controller/(api|filesets|rollouts)$")
