@@ -140,12 +140,13 @@ some_with_race() { go_test -race -skip "$throughout" $(select_packages "$thoroug
 # beside JOB COMMAND... runs a job beside a command, since one waits while the other
 # computes, and prints what it said after that.
 beside() {
-	local job=$1 failed= said
+	local job=$1 failed= said id
 	shift
 	said=$(mktemp)
 	"$job" >"$said" 2>&1 &
+	id=$! # the command may run jobs of its own
 	"$@" || failed=1
-	wait $! || failed=1
+	wait "$id" || failed=1
 	cat "$said"
 	rm "$said"
 	[ -z "$failed" ]
@@ -163,20 +164,8 @@ tests() {
 	[ -z "$failed" ]
 }
 
-# The linter only computes, and tests wait a lot: it runs beside them, and lets them
-# go first.
-lint_begin() {
-	said=$(mktemp)
-	nice -n 19 .ci/lint.sh >"$said" 2>&1 &
-	linter=$!
-}
-lint_end() {
-	local failed=
-	wait "$linter" || failed=1
-	cat "$said"
-	rm "$said"
-	[ -z "$failed" ]
-}
+# It only computes, and tests wait a lot: they go first.
+lint() { nice -n 19 .ci/lint.sh; }
 
 # Of the packages that have benchmarks: the go command would link the tests of all
 # others, too, and find nothing in them.
@@ -187,10 +176,8 @@ benchmarks() {
 }
 
 step 'static checks' checks
-lint_begin
 list_packages
-step 'tests' tests
-step 'linter, after the tests' lint_end
+step 'tests, and the linter beside them' beside lint tests
 # All of it must fit into an hour on two processors that do nothing else, and takes a few
 # minutes more. By the minutes that these steps took one by one: those above 7 to 12,
 # idle site, updaters and clusters 6, a rollout 4, whole devices 7, commands 4, the
