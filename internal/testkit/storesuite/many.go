@@ -17,6 +17,7 @@ import (
 // many: what is written and read together is as if it were one by one, over the
 // bounds of a statement too.
 func many(t *testing.T, open Open) {
+	long(t, "it writes thousands of rows")
 	s := fresh(t, open)
 	const n = 2203 // more than are counted of a text, and more than SQLite asks its index of texts for
 	all := make([]domain.Device, n)

@@ -16,19 +16,21 @@ import (
 // has it.
 type Missing func(tb testing.TB, why error)
 
-// long keeps a test out of the short run: to make a server takes longer than most
-// tests, and they have SQLite there.
-func long(tb testing.TB) {
+// long keeps a test out of the short run, and says why.
+func long(tb testing.TB, why string) {
 	tb.Helper()
 	if testing.Short() {
-		tb.Skip("not in the short run: it makes a PostgreSQL server")
+		tb.Skip("not in the short run: " + why)
 	}
 }
+
+// makesServer takes longer than most tests, which have SQLite in the short run.
+const makesServer = "it makes a PostgreSQL server"
 
 // PostgresFor makes a server for one test, which stops it.
 func PostgresFor(tb testing.TB, missing Missing) *pgserver.Server {
 	tb.Helper()
-	long(tb)
+	long(tb, makesServer)
 	s, err := pgserver.Start()
 	started(tb, missing, err)
 	tb.Cleanup(func() {
@@ -80,7 +82,7 @@ func (s *Shared) Main(m *testing.M) {
 // Server is the server.
 func (s *Shared) Server(tb testing.TB) *pgserver.Server {
 	tb.Helper()
-	long(tb)
+	long(tb, makesServer)
 	s.once.Do(func() { s.server, s.err = pgserver.Start() })
 	started(tb, s.Missing, s.err)
 	return s.server

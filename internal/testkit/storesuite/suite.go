@@ -33,12 +33,7 @@ func Run(t *testing.T, open Open) {
 		{"Export", export}, {"ImportLabels", importLabels}, {"ImportRefuses", importRefuses}, {"Cancelled",
 			cancelled}, {"Model", model},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			if testing.Short() && (c.name == "Many" || c.name == "Tallies") {
-				t.Skip("not in the short run: it writes thousands of devices")
-			}
-			c.test(t, open)
-		})
+		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
 	}
 }
 

@@ -65,6 +65,7 @@ var talliedSites = []string{"", "Kyoto", "Osaka"}
 // tallies: after any history the counts that are kept are those of counting one by
 // one, and each device is found at its site.
 func tallies(t *testing.T, open Open) {
+	long(t, "it writes thousands of rows")
 	s := fresh(t, open)
 	update(t, s, func(ctx context.Context, tx domain.Tx) error {
 		return errors.Join(tx.Profiles().Put(ctx, &domain.Profile{Name: "p"}),
