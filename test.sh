@@ -135,6 +135,7 @@ some_plain() {
 	go_test -race -run "$concurrent" $(select_packages "$walks") || failed=1
 	[ -z "$failed" ]
 }
+throughout_with_race() { go_test -race -run "$throughout" $(select_packages "$thorough"); }
 some_with_race() { go_test -race -skip "$throughout" $(select_packages "$thorough"); }
 
 # beside JOB COMMAND... runs a job beside a command, since one waits while the other
@@ -178,43 +179,36 @@ benchmarks() {
 step 'static checks' checks
 list_packages
 step 'tests, and the linter beside them' beside lint tests
-# All of it must fit into an hour on two processors that do nothing else, and takes a few
-# minutes more. By the minutes that these steps took one by one: those above 7 to 12,
-# idle site, updaters and clusters 6, a rollout 4, whole devices 7, commands 4, the
-# controller and what goes through everything 4, browsers 5, releases and packages 6,
-# sites 1.5, upgrades 1, faults 1.5, fuzzing 7, power cuts and the fleet 2, comparison,
-# benchmarks and figures 2, 3 and 4. What has to be longer has a command of its own in
+# All of it must fit into an hour on two processors that do nothing else: docs/RESULTS.md
+# has the minutes of each step. What has to be longer has a command of its own in
 # CONTRIBUTING.md.
+releases() { nice -n 19 go test -timeout 30m -p 2 ./internal/packaging ./internal/release ./internal/programs; }
 if [ -n "$full" ]; then
 	export PEERLOAD_FULL=1
-	# These wait more than they compute: they run side by side.
-	step "clusters, an idle site, other people's updaters" \
-		go test -timeout 15m -p 3 ./internal/lab/idle ./internal/lab/updaters ./e2e/cluster
+	# These wait more than they compute, and compiling goes last: they run side by side.
+	step "clusters, an idle site, other people's updaters; a release, and packages in a Debian and by rpm" \
+		beside releases go test -timeout 15m -p 3 ./internal/lab/idle ./internal/lab/updaters ./e2e/cluster
 	# Sixty agents under the race detector would hear each other too late to share, and a
 	# browser's page would be too late for its test.
 	step 'a rollout, and its page in a browser' go test -timeout 15m ./e2e -run '^(TestRollout|TestLivePage)$'
-	# Nothing runs beside those that have to hear each other in time.
+	# Nothing runs beside those that have to hear each other in time, nor many of them at once.
 	step 'whole devices under the race detector' \
-		go test -race -timeout 20m ./e2e -skip '^(TestRollout|TestLivePage)$'
-	step 'commands under the race detector' go test -race -timeout 20m ./cmd/peerload ./cmd/peerload-lab
+		go test -race -timeout 20m -parallel 3 ./e2e -skip '^(TestRollout|TestLivePage)$'
+	step 'commands, and what goes through everything, under the race detector' \
+		beside throughout_with_race go test -race -timeout 20m ./cmd/peerload ./cmd/peerload-lab
 	# shellcheck disable=SC2046 # a list of packages
 	step 'what the controller does, under the race detector' \
 		go test -race -short -timeout 20m $(select_packages "$walks|/internal/controller/(api|filesets|rollouts)$")
-	# shellcheck disable=SC2046 # a list of packages
-	step 'what goes through everything, under the race detector' \
-		go test -race -timeout 20m -run "$throughout" $(select_packages "$thorough")
 	step 'pages in a browser' go test -timeout 15m ./internal/controller/pages
 	step "the device's page in a browser" go test ./internal/device/agent -run PageLooks
 	step "the demo's page in a browser" go test ./internal/lab/demo -run InBrowser
-	step 'a release, compiled twice, and packages in a Debian and by rpm' \
-		go test -timeout 30m -p 2 ./internal/packaging ./internal/release ./internal/programs
 	# Anew each time: the go command does not see there that the controller has changed.
 	step 'image and its examples' go -C packaging/containers test -count=1 -timeout 15m ./...
 	step 'random sites, 20,000' go run ./cmd/peerload-lab sim --seed 10001 --runs 20000
 	step 'random upgrades, 30,000' \
 		env PEERLOAD_UPGRADE_RUNS=30000 go test -timeout 30m ./internal/device/upgrade -run RandomDevices
 	step 'random faults, 50 agents, 10 rounds' go run ./cmd/peerload-lab rounds --devices 50 --rounds 10
-	step 'fuzzing, 2 s each target' go run ./internal/fuzzing -time 2s -parallel 2 ./...
+	step 'fuzzing, 1 s each target' go run ./internal/fuzzing -time 1s -parallel 2 ./...
 	step 'power cuts' go run ./internal/powercut
 	step 'a controller with 20,000 devices' go run ./internal/fleet -devices 20000 -for 10s -calls 20
 	step 'short comparison with other ways' \
