@@ -128,9 +128,19 @@ func (e *Election) hearConfirmed(now time.Duration, c Candidate, out *Output) {
 		}
 	case Holding:
 		// Another holder is root; this one need not be.
+	case Listening, Tentative:
+		if !e.begun(&c.Claim) {
+			e.follow(c, followReason(c.Claim), out)
+		}
 	default:
 		e.follow(c, followReason(c.Claim), out)
 	}
+}
+
+// begun reports whether this device holds more than a root that has received nothing yet: it
+// claims all the same, and that root will give way before it begins the file again.
+func (e *Election) begun(c *wire.Claim) bool {
+	return c.Bytes == 0 && c.Rank.CompareHolding(e.holding) < 0 && c.Prefix < e.holding.Prefix
 }
 
 // stays reports whether this root remains root against another confirmed one.

@@ -90,7 +90,7 @@ func TestMeets(t *testing.T) {
 	}{
 		{"listening hears a claim", Listening, 0, weak, Deferring, false},
 		{"listening holds more than the claimant", Listening, 5, weak, Listening, false},
-		{"listening hears a root", Listening, 5, weak.Confirm(), Following, false},
+		{"listening hears a root", Listening, 0, weak.Confirm(), Following, false},
 		{"claiming hears a stronger claim", Tentative, 0, strong, Deferring, false},
 		{"claiming hears a weaker claim", Tentative, 0, wire.Rank{}, Tentative, false},
 		{"claiming hears one that holds more", Tentative, 0, wire.Rank{Prefix: 1}, Deferring, false},
@@ -173,30 +173,6 @@ func TestStormOfClaimsGetsNoStormOfAnswers(t *testing.T) {
 	}
 }
 
-func TestChallengeOfARootThatDoesNotAnswer(t *testing.T) {
-	cfg := LAN()
-	e := started(cfg, 0, false)
-	var o Output
-	strong := claim(1, wire.Rank{Prefix: 9}.Confirm())
-	e.Claim(0, strong, &o)
-	e.Claim(2*cfg.Answer, claim(2, wire.Rank{}.Confirm()), &o)
-	if e.Root().Peer != peer(1) {
-		t.Fatal("left a stronger root at once")
-	}
-	e.Tick(2*cfg.Answer+cfg.Challenge, &o)
-	if e.Root() == nil || e.Root().Peer != peer(2) {
-		t.Fatal("stays with a root that does not answer a weaker one")
-	}
-	e.Claim(3*cfg.Answer+cfg.Challenge, strong, &o)
-	if e.Root().Peer != peer(2) {
-		t.Error("went back to that root at once")
-	}
-	e.Claim(3*cfg.Answer+cfg.Challenge+cfg.Ignore, strong, &o)
-	if e.Root().Peer != peer(1) {
-		t.Error("never goes back to the stronger root")
-	}
-}
-
 // TestAnswersForItsFollowers: a root that does not believe a device answers its
 // confirmed claims all the same, or the followers, which do, would leave the root.
 func TestAnswersForItsFollowers(t *testing.T) {
@@ -261,27 +237,6 @@ func TestSuccessorClaimsFirst(t *testing.T) {
 	}
 }
 
-func TestDistrustIsBounded(t *testing.T) {
-	e := started(LAN(), 0, false)
-	var o Output
-	for i := range 1000 {
-		e.Distrust(time.Duration(i), addr(i).Addr(), wire.ReasonRootStalled, &o)
-	}
-	if n := len(e.distrust); n > 64 {
-		t.Errorf("%d distrusted addresses are kept", n)
-	}
-	if !e.Distrusted(1000, addr(999).Addr()) {
-		t.Error("the last one is believed")
-	}
-	e.Claim(1000, claim(999, wire.Rank{}.Confirm()), &o)
-	if e.State() == Following {
-		t.Error("follows a distrusted root")
-	}
-	if e.Distrusted(LAN().Distrust+time.Second, addr(999).Addr()) {
-		t.Error("distrusted for ever")
-	}
-}
-
 // TestElectionProperties: after any events a tick at the deadline moves the
 // deadline on, and a follower's root is never itself.
 func TestElectionProperties(t *testing.T) {
@@ -324,6 +279,37 @@ func TestElectionProperties(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestBegun: a device that holds more than a confirmed root claims all the same if that has
+// received nothing yet, and follows one that has, or holds as much.
+func TestBegun(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		prefix, theirs int
+		bytes          int64
+		listens        bool
+		follows        bool
+	}{
+		{"has nothing", 2, 0, 0, false, false}, {"has nothing, before the first claim", 2, 0, 0, true, false},
+		{"has received something", 2, 0, 1, false, true}, {"holds as much", 2, 2, 0, false, true},
+		{"both hold nothing", 0, 0, 0, false, true},
+	} {
+		e := started(LAN(), c.prefix, false)
+		now := time.Duration(0)
+		if !c.listens {
+			now, _ = until(t, e, Tentative)
+		}
+		root := claim(1, wire.Rank{Prefix: c.theirs, Strength: 1}.Confirm())
+		root.Claim.Bytes = c.bytes
+		var o Output
+		if e.Claim(now, root, &o); (e.State() == Following) != c.follows {
+			t.Errorf("a root that %s: %v", c.name, e.State())
+		}
+		if !c.follows {
+			until(t, e, Root)
+		}
+	}
 }
 
 // TestClearlyMoreBytesStay: of two roots that held the same when they were
@@ -399,142 +385,6 @@ func TestTheFurtherRootStays(t *testing.T) {
 	}
 }
 
-// TestIgnoreFor: silence is forgiven soon the first time; what fails again is
-// remembered for longer each time.
-func TestIgnoreFor(t *testing.T) {
-	cfg := LAN()
-	e := started(cfg, 0, false)
-	a, now := addr(1).Addr(), time.Duration(1)
-	for i, x := range []struct {
-		why  wire.Reason
-		want time.Duration
-	}{
-		{wire.ReasonRootSilent, cfg.Ignore}, {wire.ReasonUnreachable, 2 * cfg.Distrust},
-		{wire.ReasonDigestMismatch, 4 * cfg.Distrust},
-		{wire.ReasonBadChunk, 8 * cfg.Distrust},
-	} {
-		if d := e.IgnoreFor(a, x.why); d != x.want {
-			t.Errorf("time %d: %v, want %v", i+1, d, x.want)
-		}
-		var o Output
-		e.Distrust(now, a, x.why, &o)
-		if !e.Distrusted(now+x.want-1, a) || e.Distrusted(now+x.want, a) {
-			t.Errorf("time %d: not distrusted for %v", i+1, x.want)
-		}
-		now += x.want
-	}
-	for i := range 1000 {
-		var o Output
-		e.Distrust(now, addr(i).Addr(), wire.ReasonBadChunk, &o)
-	}
-	if len(e.distrusts) > mostAddresses || e.IgnoreFor(a, wire.ReasonBadChunk) > 64*cfg.Distrust {
-		t.Errorf("remembers %d addresses, %v", len(e.distrusts), e.IgnoreFor(a, wire.ReasonBadChunk))
-	}
-}
-
-// TestTheOtherRoot: who finds that its root lies follows the root that the
-// others never left, if it was heard a moment ago.
-func TestTheOtherRoot(t *testing.T) {
-	weak, strong := claim(1, wire.Rank{Strength: 1}.Confirm()), claim(2, wire.Rank{Strength: 2}.Confirm())
-	for _, x := range []struct {
-		later time.Duration
-		want  State
-	}{{time.Second, Following}, {2 * time.Second, Listening}} {
-		e := started(LAN(), 0, false)
-		var o Output
-		e.Claim(1, strong, &o)
-		e.Claim(2, weak, &o)
-		e.Claim(3, strong, &o) // it lives
-		e.Distrust(x.later, strong.Addr.Addr(), wire.ReasonDigestMismatch, &o)
-		if e.State() != x.want {
-			t.Errorf("%v later: %v, want %v", x.later, e.State(), x.want)
-		}
-		if r := e.Root(); r != nil && r.Peer != weak.Peer {
-			t.Errorf("follows %v", r.Peer)
-		}
-	}
-	// Of two that are found to lie, neither is followed again.
-	e := started(LAN(), 0, false)
-	var o Output
-	e.Claim(1, strong, &o)
-	e.Claim(2, weak, &o)
-	e.Distrust(3, weak.Addr.Addr(), wire.ReasonDigestMismatch, &o)
-	e.Distrust(4, strong.Addr.Addr(), wire.ReasonDigestMismatch, &o)
-	if e.State() != Listening {
-		t.Errorf("%v, want a new election", e.State())
-	}
-}
-
-// TestNeverConfirms: whoever claims again and again and does not become root is given
-// way to a few times, and then ignored; a root that comes about wipes that out.
-func TestNeverConfirms(t *testing.T) {
-	e := started(LAN(), 0, false)
-	liar := claim(1, wire.Rank{Prefix: 5})
-	var o Output
-	times := 0
-	for now := time.Duration(0); !e.Distrusted(now, liar.Addr.Addr()); times++ {
-		if times > 5 {
-			t.Fatal("gives way without end")
-		}
-		e.Claim(now, liar, &o)
-		if e.State() != Deferring {
-			t.Fatalf("%v though the claim is higher", e.State())
-		}
-		for e.State() == Deferring {
-			now, _ = e.Deadline()
-			e.Tick(now, &o)
-		}
-	}
-	if times < 2 {
-		t.Error("once may be an accident")
-	}
-	if until(t, e, Root); !e.frozen.Confirmed {
-		t.Error("does not become root then")
-	}
-
-	e = started(LAN(), 0, false)
-	now := time.Duration(0)
-	for range 10 {
-		e.Claim(now, liar, &o)
-		for e.State() == Deferring {
-			now, _ = e.Deadline()
-			e.Tick(now, &o)
-		}
-		root := claim(2, wire.Rank{Prefix: 5}.Confirm())
-		e.Claim(now, root, &o)
-		now += time.Millisecond
-		root.Claim.Rank.Confirmed = false // it starts over
-		e.Claim(now, root, &o)
-	}
-	if e.Distrusted(now, liar.Addr.Addr()) {
-		t.Error("ignores a claimant though another became root each time")
-	}
-}
-
-// TestTry: a root that does not serve is left for another one of lower rank, and is
-// not heard for a while; nobody who is distrusted is tried.
-func TestTry(t *testing.T) {
-	e := started(LAN(), 3, false)
-	high := claim(1, wire.Rank{Complete: true, Prefix: 9}.Confirm())
-	low := claim(2, wire.Rank{Prefix: 5}.Confirm())
-	var o Output
-	e.Claim(0, high, &o)
-	if e.Try(0, low, &o); e.Root().Peer != low.Peer {
-		t.Fatal("stays with the root")
-	}
-	if e.Claim(time.Second, high, &o); e.Root().Peer != low.Peer {
-		t.Error("goes back at once")
-	}
-	now := e.cfg.Ignore + time.Second
-	if e.Claim(now, high, &o); e.Root().Peer != high.Peer {
-		t.Error("never hears it again")
-	}
-	e.Distrust(now, low.Addr.Addr(), wire.ReasonBadChunk, &o)
-	if e.Try(now, low, &o); e.Root().Peer != high.Peer {
-		t.Error("tries one that is distrusted")
-	}
-}
-
 // TestNeeded: a device that holds everything answers one that goes to the origin
 // though its own root says that it is complete too, and is root again for whoever
 // asks it.
@@ -563,27 +413,5 @@ func TestNeeded(t *testing.T) {
 	f.Claim(0, liar, &o)
 	if f.Serve(0, &o); f.State() != Following {
 		t.Error("takes the place of the root without holding the file")
-	}
-}
-
-// TestReturns: a root that has stepped down returns if it claims within a second, but for
-// claims that were under way; another one does not, nor one that only would be root.
-func TestReturns(t *testing.T) {
-	holder := wire.Rank{Complete: true, Prefix: 9}.Confirm()
-	for _, c := range []struct {
-		who   int
-		rank  wire.Rank
-		after time.Duration
-		want  bool
-	}{{1, holder, 500 * time.Millisecond, true}, {1, holder, 1100 * time.Millisecond, false},
-		{1, holder, LAN().HeadStart / 2, false}, {1, wire.Rank{}, 500 * time.Millisecond, false},
-		{2, holder, 500 * time.Millisecond, false}} {
-		e, o := started(LAN(), 0, false), Output{}
-		now := time.Millisecond
-		e.Claim(now, claim(1, holder), &o)
-		e.Resign(now, peer(1), &wire.Resign{Reason: wire.ReasonOriginWrong}, true, &o)
-		if got := e.Returns(now+c.after, claim(c.who, c.rank)); got != c.want {
-			t.Errorf("device %d claims %+v %v after the root stepped down: returns %v", c.who, c.rank, c.after, got)
-		}
 	}
 }
