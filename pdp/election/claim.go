@@ -364,10 +364,21 @@ func (e *Election) Tick(now time.Duration, out *Output) {
 			e.awake = false
 			return
 		}
-		e.ignore(now, e.root.Addr.Addr(), e.cfg.Ignore)
+		e.unheard(now, e.root.Addr.Addr())
 		e.follow(c, wire.ReasonRootSilent, out)
 	default:
 		e.awake = false
+	}
+}
+
+// unheard ignores a root that did not answer a challenger, the second time four times as long,
+// and from the third on eight times: one that is silent by turns would take the place of each
+// other root as often. More would divide the followers of an honest one that was not heard.
+func (e *Election) unheard(now time.Duration, a netip.Addr) {
+	n := e.silent[a]
+	e.ignore(now, a, e.cfg.Ignore<<min(2*n, 3))
+	if len(e.silent) < mostAddresses || n > 0 {
+		e.silent[a]++
 	}
 }
 

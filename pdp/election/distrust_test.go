@@ -25,9 +25,16 @@ func TestChallengeOfARootThatDoesNotAnswer(t *testing.T) {
 	if e.Root().Peer != peer(2) {
 		t.Error("went back to that root at once")
 	}
-	e.Claim(3*cfg.Answer+cfg.Challenge+cfg.Ignore, strong, &o)
+	back := 3*cfg.Answer + cfg.Challenge + cfg.Ignore
+	e.Claim(back, strong, &o)
 	if e.Root().Peer != peer(1) {
 		t.Error("never goes back to the stronger root")
+	}
+	e.Claim(back+2*cfg.Answer, claim(2, wire.Rank{}.Confirm()), &o)
+	e.Tick(back+2*cfg.Answer+cfg.Challenge, &o)
+	e.Claim(back+3*cfg.Answer+cfg.Challenge+cfg.Ignore, strong, &o)
+	if e.Root().Peer != peer(2) {
+		t.Error("went back as soon to a root that was silent twice")
 	}
 }
 

@@ -174,13 +174,15 @@ type Election struct {
 	distrust  map[netip.Addr]time.Duration
 	distrusts map[netip.Addr]uint          // how often a root there was distrusted
 	resigned  map[netip.Addr]time.Duration // when a root there stepped down last
+	silent    map[netip.Addr]uint          // how often a root there was left for a challenger
 	claims    map[netip.Addr]int           // how often one there claimed and did not become root, since one did
 }
 
 // New returns the election of one file for the device self.
 func New(cfg Config, self wire.Peer, rnd *rand.Rand) *Election {
 	return &Election{cfg: cfg, self: self, rnd: rnd, distrust: map[netip.Addr]time.Duration{},
-		distrusts: map[netip.Addr]uint{}, resigned: map[netip.Addr]time.Duration{}, claims: map[netip.Addr]int{}}
+		distrusts: map[netip.Addr]uint{}, resigned: map[netip.Addr]time.Duration{},
+		silent: map[netip.Addr]uint{}, claims: map[netip.Addr]int{}}
 }
 
 // State returns the device's state.
