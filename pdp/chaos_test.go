@@ -359,21 +359,21 @@ func TestNoFaultOfThisRoot(t *testing.T) {
 }
 
 // TestTimeOnce: a root that gets bytes is given time to catch up, if it is followed for no
-// longer than that time, or a peer has sent a chunk since; and one of several roots, until
-// a peer has.
+// longer than that time, or a peer has sent a chunk since, and holds what its rank is for; and
+// one of several roots, until a peer has.
 func TestTimeOnce(t *testing.T) {
 	behind := wire.Claim{Rank: wire.Rank{Prefix: 1, Strength: 1}.Confirm(), Size: 1 << 20, Prefix: 1}
 	gets := behind
 	gets.Bytes = 1 << 18
-	for _, late := range []bool{false, true} {
+	for _, c := range []struct {
+		late, prefix int
+		given        bool
+	}{{0, 0, false}, {1, 1, false}, {0, 1, true}} {
 		m, now, _ := outranked(t, &behind)
-		now += m.cfg.Transfer.CatchUp
-		if late {
-			now++
-		}
-		m.Step(now, claimed(1, &gets), nil)
-		if m.fallback.spare(m.el.Root()) == late {
-			t.Errorf("later than the time that it has: %v; is given it: %v", late, !late)
+		gets.Prefix = c.prefix
+		m.Step(now+m.cfg.Transfer.CatchUp+time.Duration(c.late), claimed(1, &gets), nil)
+		if m.fallback.spare(m.el.Root()) != c.given {
+			t.Errorf("%d ns later than it has time, %d chunks: is given it: %v", c.late, c.prefix, !c.given)
 		}
 	}
 	m, now, _ := outranked(t, &gets)

@@ -273,7 +273,7 @@ func (f *fallback) another(a netip.Addr) {
 // knows yet whether what the root has is right. Nor is any given to a root that had it.
 func (f *fallback) spare(r *election.Candidate) bool {
 	m, a, cfg := f.m, r.Addr.Addr(), f.m.cfg.Transfer
-	advances := r.Claim.Prefix > r.Claim.Rank.Prefix || r.Claim.Bytes > 0
+	advances := r.Claim.Prefix > r.Claim.Rank.Prefix || r.Claim.Prefix == r.Claim.Rank.Prefix && r.Claim.Bytes > 0
 	late := time.Duration(cfg.CatchUpChunks)*f.chunkTime() > cfg.CatchUp
 	if f.had() || f.thin() || late && !m.file.Signed || !advances || m.el.WasDistrusted(a) ||
 		r.Claim.Prefix > m.held.Prefix() || !f.grace.lend(a) {
