@@ -284,12 +284,17 @@ func (s *side) epochSaid(epoch uint64) bool {
 		return true
 	}
 	r := m.el.Root()
-	if m.held.EpochSure() || r != nil && r.Claim.Epoch != 0 && r.Claim.Epoch != epoch {
+	another := r != nil && r.Claim.Epoch != 0 && r.Claim.Epoch != epoch
+	switch {
+	case another && s.fromRoot() && m.following.roots.contradicts(m.now, r.Heard):
+		s.untrue(wire.ReasonWrongEpoch)
+		return false
+	case another || m.held.EpochSure():
 		s.fail(wire.ReasonWrongEpoch)
 		return false
 	}
-	if m.held.Count() > 0 {
-		m.held.forget(epoch, load.UnknownSize)
+	if m.held.Count() > 0 || m.held.Known() && !m.held.Sure() && m.held.Epoch() != 0 {
+		m.held.forget(epoch, load.UnknownSize) // a size that was told is that of the other content
 	} else {
 		m.held.reset(epoch)
 		m.held.adopt(epoch)

@@ -475,19 +475,43 @@ func TestRootThatContradictsItself(t *testing.T) {
 
 // TestRootStartsOver: an honest root gets another epoch where its server tells no tags and
 // its download starts over, and its claims of before are still under way. It is not
-// distrusted for that, however often a link tells the new epoch.
+// distrusted for that, however often a link tells the new epoch. One that goes on to claim
+// the old epoch meanwhile is.
 func TestRootStartsOver(t *testing.T) {
-	m := newMachine(File{Size: load.UnknownSize}, 1) // without a key: so epochs count
-	link := attach(t, m)
-	m.Step(m.now+1, claimed(1, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20, Epoch: 5}), nil)
-	m.Step(time.Second, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
-	for i := range m.cfg.Transfer.FailedPeers {
-		if placedBelow(m, 1, &wire.Welcome{From: peer(1), Size: 1 << 20, Epoch: 6}) == 0 {
-			t.Fatalf("does not ask for a place after %d links", i)
+	for _, claims := range []bool{false, true} {
+		m := newMachine(File{Size: load.UnknownSize}, 1) // without a key: so epochs count
+		link := attach(t, m)
+		claim := claimed(1, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20, Epoch: 5})
+		m.Step(m.now+1, claim, nil)
+		m.Step(time.Second, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+		for i := range m.cfg.Transfer.FailedPeers + 1 {
+			if placedBelow(m, 1, &wire.Welcome{From: peer(1), Size: 1 << 20, Epoch: 6}) == 0 {
+				t.Fatalf("does not ask for a place after %d links", i)
+			}
+			if claims {
+				m.Step(m.now+1, claim, nil)
+			}
+			m.now++
+		}
+		if m.el.Distrusted(m.now, addr(1).Addr()) != claims {
+			t.Errorf("claims %v: distrusted %v", claims, !claims)
 		}
 	}
-	if m.el.Distrusted(m.now, addr(1).Addr()) {
-		t.Error("distrusted")
+}
+
+// TestSizeGoesWithItsContent: what a root told of its content, and nobody has borne out, is
+// forgotten where a parent has another content, though nothing is held yet.
+func TestSizeGoesWithItsContent(t *testing.T) {
+	m := newMachine(File{Size: load.UnknownSize}, 1)
+	link := attachTo(t, m, 300_000)
+	m.Step(m.now+1, Framed{Link: link, Frame: &wire.Welcome{From: peer(1), Epoch: 5, Size: 300_000}}, nil)
+	if m.held.Epoch() != 5 || m.held.Size() != 300_000 || m.held.Count() > 0 {
+		t.Fatalf("holds %d chunks of %d bytes, epoch %d", m.held.Count(), m.held.Size(), m.held.Epoch())
+	}
+	m.Step(time.Second, Closed{Link: link, Reason: wire.ReasonParentLost}, nil)
+	placedBelow(m, 1, &wire.Welcome{From: peer(1), Epoch: 6, Size: load.UnknownSize})
+	if m.held.Epoch() != 6 || m.held.Known() {
+		t.Errorf("%d bytes of epoch %d", m.held.Size(), m.held.Epoch())
 	}
 }
 
