@@ -557,9 +557,14 @@ func TestRootsByTurns(t *testing.T) {
 }
 
 // TestReviewAfterTheOthers: a comparison that was left to another device is made soon once
-// that one has the whole file, and not for one that has a part.
+// that one has the whole file, or got many times what peers sent meanwhile, and not for one
+// that has a part and got as much.
 func TestReviewAfterTheOthers(t *testing.T) {
-	for _, prefix := range []int{15, 16} {
+	for _, c := range []struct {
+		prefix int
+		bytes  int64
+		soon   bool
+	}{{15, 1 << 16, false}, {16, 1 << 16, true}, {0, 4<<16 - 1, false}, {0, 4 << 16, true}} {
 		m := newMachine(unsigned(), 1)
 		attachTo(t, m, 1<<20)
 		now := m.cfg.Transfer.Fallback / 2
@@ -570,9 +575,9 @@ func TestReviewAfterTheOthers(t *testing.T) {
 		if m.fallback.review.at < now+2*m.cfg.Transfer.Fallback {
 			t.Fatal("not left to the other: the test shows nothing")
 		}
-		says(&wire.Direct{Done: true, Prefix: prefix, Bytes: 1 << 20})
-		if soon := m.fallback.review.at <= now+m.cfg.Transfer.CatchUp; soon != (prefix == 16) {
-			t.Errorf("the other has %d chunks of 16: soon %v", prefix, soon)
+		says(&wire.Direct{Done: true, Prefix: c.prefix, Bytes: c.bytes})
+		if soon := m.fallback.review.at <= now+m.cfg.Transfer.CatchUp; soon != c.soon {
+			t.Errorf("the other has %d chunks of 16, %d bytes: soon %v", c.prefix, c.bytes, soon)
 		}
 	}
 }

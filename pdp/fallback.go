@@ -317,7 +317,8 @@ func (f *fallback) heardDirect(c election.Candidate, d *wire.Direct) {
 	if m.held.complete() && !d.Done {
 		m.el.elect(func(o *election.Output) { m.el.Needed(m.now, o) })
 	}
-	has := d.Done && m.held.Known() && int(d.Prefix) >= m.held.Chunks() && f.budget.TakenBy(m.now, c.Peer)
+	has := d.Done && f.budget.TakenBy(m.now, c.Peer) &&
+		(m.held.Known() && int(d.Prefix) >= m.held.Chunks() || f.review.outdone(d.Bytes))
 	if f.budget.Heard(m.now, m.self.Peer, c.Peer, c.Links, d, m.origin.bytes) {
 		m.origin.stop()
 		if r := m.el.Root(); r == nil || !f.contest.WasRoot() || !f.spare(r) {

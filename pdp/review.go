@@ -64,6 +64,12 @@ func (r *review) resume() {
 	}
 }
 
+// outdone reports whether another device got clearly more at the origin than this one from
+// peers meanwhile: it ends the comparison for itself, as root, and this device has its own.
+func (r *review) outdone(bytes int64) bool {
+	return bytes >= int64(4*r.m.held.ChunkSize()*(r.m.held.Count()-r.held+1))
+}
+
 // pace returns how long a chunk has taken of late, 0 if none came.
 func (r *review) pace() time.Duration {
 	if n := r.m.held.Count() - r.held; n > 0 {
