@@ -129,18 +129,13 @@ func (e *Election) hearConfirmed(now time.Duration, c Candidate, out *Output) {
 	case Holding:
 		// Another holder is root; this one need not be.
 	case Listening, Tentative:
-		if !e.begun(&c.Claim) {
-			e.follow(c, followReason(c.Claim), out)
+		if c.Claim.Bytes == 0 && c.Claim.Rank.CompareHolding(e.holding) < 0 && c.Claim.Prefix < e.holding.Prefix {
+			return // that root gives way to this device's claim, before it begins the file again
 		}
+		fallthrough
 	default:
 		e.follow(c, followReason(c.Claim), out)
 	}
-}
-
-// begun reports whether this device holds more than a root that has received nothing yet: it
-// claims all the same, and that root will give way before it begins the file again.
-func (e *Election) begun(c *wire.Claim) bool {
-	return c.Bytes == 0 && c.Rank.CompareHolding(e.holding) < 0 && c.Prefix < e.holding.Prefix
 }
 
 // stays reports whether this root remains root against another confirmed one.
@@ -253,10 +248,7 @@ func (e *Election) deferTo(now time.Duration, c Candidate, out *Output) {
 // who claims and claims, and never confirms, would keep the subnet without a root.
 func (e *Election) unconfirmed(a netip.Addr) bool {
 	const most = 3
-	if len(e.claims) < mostAddresses || e.claims[a] > 0 {
-		e.claims[a]++
-	}
-	return e.claims[a] >= most
+	return count(e.claims, a) >= most-1
 }
 
 // Try follows another confirmed root for once, though its rank is lower: the present
@@ -364,21 +356,14 @@ func (e *Election) Tick(now time.Duration, out *Output) {
 			e.awake = false
 			return
 		}
-		e.unheard(now, e.root.Addr.Addr())
+		// The second time for four times as long, and from the third on for eight times: one that
+		// is silent by turns would take the place of each other root as often. More would divide
+		// the followers of an honest one that was not heard.
+		a := e.root.Addr.Addr()
+		e.ignore(now, a, e.cfg.Ignore<<min(2*count(e.silent, a), 3))
 		e.follow(c, wire.ReasonRootSilent, out)
 	default:
 		e.awake = false
-	}
-}
-
-// unheard ignores a root that did not answer a challenger, the second time four times as long,
-// and from the third on eight times: one that is silent by turns would take the place of each
-// other root as often. More would divide the followers of an honest one that was not heard.
-func (e *Election) unheard(now time.Duration, a netip.Addr) {
-	n := e.silent[a]
-	e.ignore(now, a, e.cfg.Ignore<<min(2*n, 3))
-	if len(e.silent) < mostAddresses || n > 0 {
-		e.silent[a]++
 	}
 }
 

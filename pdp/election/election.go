@@ -175,14 +175,14 @@ type Election struct {
 	distrusts map[netip.Addr]uint          // how often a root there was distrusted
 	resigned  map[netip.Addr]time.Duration // when a root there stepped down last
 	silent    map[netip.Addr]uint          // how often a root there was left for a challenger
-	claims    map[netip.Addr]int           // how often one there claimed and did not become root, since one did
+	claims    map[netip.Addr]uint          // how often one there claimed and did not become root, since one did
 }
 
 // New returns the election of one file for the device self.
 func New(cfg Config, self wire.Peer, rnd *rand.Rand) *Election {
 	return &Election{cfg: cfg, self: self, rnd: rnd, distrust: map[netip.Addr]time.Duration{},
 		distrusts: map[netip.Addr]uint{}, resigned: map[netip.Addr]time.Duration{},
-		silent: map[netip.Addr]uint{}, claims: map[netip.Addr]int{}}
+		silent: map[netip.Addr]uint{}, claims: map[netip.Addr]uint{}}
 }
 
 // State returns the device's state.
@@ -297,6 +297,15 @@ func (e *Election) RootLost(now time.Duration, why wire.Reason, out *Output) {
 // mostAddresses bounds the addresses that are remembered.
 const mostAddresses = 64
 
+// count counts once more for an address, if there is room, and returns how often it did before.
+func count(m map[netip.Addr]uint, a netip.Addr) uint {
+	n := m[a]
+	if n > 0 || len(m) < mostAddresses {
+		m[a] = n + 1
+	}
+	return n
+}
+
 // IgnoreFor returns how long the root at an address will be ignored if it fails
 // now: twice as long each time, because otherwise a site with a liar would
 // start over every minute. Being silent once may be an accident, and so may a claim after
@@ -318,9 +327,7 @@ func (e *Election) WasDistrusted(a netip.Addr) bool { return e.distrusts[a] > 0 
 // starts again.
 func (e *Election) Distrust(now time.Duration, a netip.Addr, why wire.Reason, out *Output) {
 	e.ignore(now, a, e.IgnoreFor(a, why))
-	if len(e.distrusts) < mostAddresses || e.distrusts[a] > 0 {
-		e.distrusts[a]++
-	}
+	count(e.distrusts, a)
 	if (e.state != Following && e.state != Deferring) || e.root.Addr.Addr() != a {
 		return
 	}
