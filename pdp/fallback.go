@@ -107,7 +107,11 @@ func (f *fallback) look() {
 	}
 	c := f.chunkTime()
 	f.looking = false
-	need, waited := 3*c/2, m.now-f.fed
+	need, since := 3*c/2, f.fed
+	if w := m.following.roots.watch; w != nil {
+		since = max(since, w.Began()) // a root that is new had no time yet
+	}
+	waited := m.now - since
 	f.budget.Slow(2 * need)
 	if !f.thin() || f.yielded || waited >= need || m.el.Root() == nil || m.repair.doubts {
 		return

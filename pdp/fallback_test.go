@@ -332,6 +332,23 @@ func starving(t *testing.T) (m *Machine, link Link, now time.Duration) {
 	return m, link, now + 500*time.Millisecond
 }
 
+// TestThinLineOfANewRoot: a thin line is left to a root that is new, though no chunk has come
+// for longer than one takes.
+func TestThinLineOfANewRoot(t *testing.T) {
+	for _, i := range []int{1, 2} {
+		m, _, now := starving(t)
+		m.Step(now, claimed(i, &wire.Claim{Rank: wire.Rank{Prefix: 8 + i}.Confirm(), Size: 4 << 20, Bytes: 1}), nil)
+		m.Step(now, OriginOpened{Size: 4 << 20}, nil)
+		m.Step(now, OriginBytes{Bytes: 1}, nil)
+		m.Step(now, claimed(i, &wire.Claim{Rank: wire.Rank{Prefix: 8 + i}.Confirm(), Size: 4 << 20, Bytes: 2}), nil)
+		out := m.Step(now+time.Second, OriginBytes{Bytes: 6001}, nil)
+		left := slices.ContainsFunc(out, func(a Action) bool { _, ok := a.(StopOrigin); return ok })
+		if !m.fallback.thin() || left != (i == 2) {
+			t.Errorf("root %d: a chunk takes %v, left %v", i, m.fallback.chunkTime(), left)
+		}
+	}
+}
+
 // TestThinLine: a line that takes a minute for a chunk is left to the peers for as
 // long as they could need for one, and then taken for good.
 func TestThinLine(t *testing.T) {
