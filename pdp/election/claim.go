@@ -50,11 +50,16 @@ func (e *Election) Claim(now time.Duration, c Candidate, out *Output) {
 }
 
 // Refuse takes a claim that does not count. A root answers it all the same: its
-// followers may not know what this device does. They wait for longer than for others.
+// followers may not know what this device does. They wait for longer than for others. So
+// does a device that holds the whole file: the claimant may be honest, and need it.
 func (e *Election) Refuse(now time.Duration, c Candidate, out *Output) {
-	if e.state == Root && c.Claim.Rank.Confirmed {
+	switch {
+	case !c.Claim.Rank.Confirmed:
+	case e.state == Root:
 		e.answerWithin(now, e.cfg.Challenge/4, out)
 		e.repeat(now)
+	case e.holding.Complete && !c.Claim.Complete:
+		e.holderHears(now, c, out)
 	}
 }
 

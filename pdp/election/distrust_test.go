@@ -216,3 +216,25 @@ func TestReturns(t *testing.T) {
 		}
 	}
 }
+
+// TestHolderServesWhomItDistrusts: a device that holds the whole file becomes root for a
+// distrusted one that does not, and not for one that does or has not confirmed its claim.
+func TestHolderServesWhomItDistrusts(t *testing.T) {
+	for _, c := range []struct {
+		rank wire.Rank
+		want State
+	}{
+		{wire.Rank{Prefix: 3}.Confirm(), Root}, {wire.Rank{Prefix: 3}, Holding}, {wire.Rank{Complete: true}.Confirm(), Holding},
+	} {
+		e := started(LAN(), 9, true)
+		var o Output
+		e.Distrust(0, addr(1).Addr(), wire.ReasonRootStalled, &o)
+		e.Claim(1, claim(1, c.rank), &o)
+		if at, ok := e.Deadline(); ok {
+			e.Tick(at, &o)
+		}
+		if e.State() != c.want {
+			t.Errorf("%v: %v, want %v", c.rank, e.State(), c.want)
+		}
+	}
+}
