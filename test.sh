@@ -186,14 +186,16 @@ releases() { nice -n 19 go test -timeout 30m -p 2 ./internal/packaging ./interna
 if [ -n "$full" ]; then
 	export PEERLOAD_FULL=1
 	# These wait more than they compute, and compiling goes last: they run side by side.
-	step "clusters, an idle site, other people's updaters; a release, and packages in a Debian and by rpm" \
-		beside releases go test -timeout 15m -p 3 ./internal/lab/idle ./internal/lab/updaters ./e2e/cluster
+	step 'clusters, and an idle site; a release, and packages in a Debian and by rpm' \
+		beside releases go test -timeout 15m -p 2 ./internal/lab/idle ./e2e/cluster
+	step "other people's updaters" go test -timeout 15m ./internal/lab/updaters
 	# Sixty agents under the race detector would hear each other too late to share, and a
 	# browser's page would be too late for its test.
 	step 'a rollout, and its page in a browser' go test -timeout 15m ./e2e -run '^(TestRollout|TestLivePage)$'
 	# Nothing runs beside those that have to hear each other in time, nor many of them at once.
+	# What is about file systems takes minutes, and is one device at a time.
 	step 'whole devices under the race detector' \
-		go test -race -timeout 20m -parallel 3 ./e2e -skip '^(TestRollout|TestLivePage)$'
+		go test -race -timeout 20m -parallel 3 ./e2e -skip '^(TestRollout|TestLivePage|TestFileSystems)$'
 	step 'commands, and what goes through everything, under the race detector' \
 		beside throughout_with_race go test -race -timeout 20m ./cmd/peerload ./cmd/peerload-lab
 	# shellcheck disable=SC2046 # a list of packages
@@ -204,9 +206,9 @@ if [ -n "$full" ]; then
 	step "the demo's page in a browser" go test ./internal/lab/demo -run InBrowser
 	# Anew each time: the go command does not see there that the controller has changed.
 	step 'image and its examples' go -C packaging/containers test -count=1 -timeout 15m ./...
-	step 'random sites, 20,000' go run ./cmd/peerload-lab sim --seed 10001 --runs 20000
-	step 'random upgrades, 30,000' \
-		env PEERLOAD_UPGRADE_RUNS=30000 go test -timeout 30m ./internal/device/upgrade -run RandomDevices
+	step 'random sites, 10,000' go run ./cmd/peerload-lab sim --seed 10001 --runs 10000
+	step 'random upgrades, 15,000' \
+		env PEERLOAD_UPGRADE_RUNS=15000 go test -timeout 30m ./internal/device/upgrade -run RandomDevices
 	step 'random faults, 50 agents, 10 rounds' go run ./cmd/peerload-lab rounds --devices 50 --rounds 10
 	step 'fuzzing, 1 s each target' go run ./internal/fuzzing -time 1s -parallel 2 ./...
 	step 'power cuts' go run ./internal/powercut

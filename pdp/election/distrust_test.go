@@ -224,7 +224,8 @@ func TestHolderServesWhomItDistrusts(t *testing.T) {
 		rank wire.Rank
 		want State
 	}{
-		{wire.Rank{Prefix: 3}.Confirm(), Root}, {wire.Rank{Prefix: 3}, Holding}, {wire.Rank{Complete: true}.Confirm(), Holding},
+		{wire.Rank{Prefix: 3}.Confirm(), Root}, {wire.Rank{Prefix: 3}, Holding},
+		{wire.Rank{Complete: true}.Confirm(), Holding},
 	} {
 		e := started(LAN(), 9, true)
 		var o Output
