@@ -187,6 +187,7 @@ func TestTwoDevicesWithOneID(t *testing.T) {
 	srv := newServer(t, body)
 	srv.set(func(s *server) { s.rate = mib })
 	s := newSite(t)
+	srv.awaitMeeting(s, 3) // on a busy machine the last one may begin when the others are done
 	var ds []*device
 	for i := range 3 {
 		st := startup{state: s.dir + "/" + addrOf(i) + "/state"}
