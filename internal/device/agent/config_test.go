@@ -262,6 +262,7 @@ func TestProgressLines(t *testing.T) {
 // FuzzLines: however output is cut, the lines are the same.
 func FuzzLines(f *testing.F) {
 	f.Add([]byte("one\ntwo\r\nthree"), uint8(2))
+	f.Add([]byte("one\n\nthree and four\nfive"), uint8(1))
 	f.Fuzz(func(t *testing.T, b []byte, cut uint8) {
 		var whole, parts []string
 		w := &lineWriter{line: func(s string) { whole = append(whole, s) }}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -418,6 +419,7 @@ type pipes struct {
 // label tells devices apart.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
+	before := time.Now()
 	_, cfg := shown(t, "CP-7961G", sharingCnf)
 	text := get(t, "http://"+cfg.MetricsAddress+"/metrics", "")
 	line := regexp.MustCompile(`^peerload_[a-z_]+(\{(version|state|source|result|reason)="[^"]*"\})? [-+0-9.e]+$`)
@@ -437,6 +439,14 @@ func TestMetrics(t *testing.T) {
 		"resident_memory_bytes", "goroutines", "start_timestamp_seconds"} {
 		if !series["peerload_"+want] {
 			t.Errorf("%s is missing", want)
+		}
+	}
+	for name, between := range map[string][2]float64{"resident_memory_bytes": {1 << 20, 1 << 32}, "goroutines": {2, 1 << 16},
+		"start_timestamp_seconds": {float64(before.Unix()), float64(time.Now().Unix() + 1)}} {
+		_, rest, _ := strings.Cut(text, "\npeerload_"+name+" ")
+		value, _, _ := strings.Cut(rest, "\n")
+		if v, err := strconv.ParseFloat(value, 64); err != nil || v < between[0] || v > between[1] {
+			t.Errorf("%s is %q, not from %.0f to %.0f", name, value, between[0], between[1])
 		}
 	}
 	if len(series) > 20 || strings.Contains(strings.ToUpper(text), cfg.MAC) {
