@@ -441,7 +441,8 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is missing", want)
 		}
 	}
-	for name, between := range map[string][2]float64{"resident_memory_bytes": {1 << 20, 1 << 32}, "goroutines": {2, 1 << 16},
+	for name, between := range map[string][2]float64{
+		"resident_memory_bytes": {1 << 20, 1 << 32}, "goroutines": {2, 1 << 16},
 		"start_timestamp_seconds": {float64(before.Unix()), float64(time.Now().Unix() + 1)}} {
 		_, rest, _ := strings.Cut(text, "\npeerload_"+name+" ")
 		value, _, _ := strings.Cut(rest, "\n")
