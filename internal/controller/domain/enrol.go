@@ -95,8 +95,8 @@ func enrolmentOf(cred Credential) EnrolmentToken {
 		Site:    cred.Site, Networks: cred.Networks, Created: cred.Created, Expires: cred.Expires}
 }
 
-// Enrolments lists enrolment tokens and site keys, all, or those that give
-// devices that site.
+// Enrolments lists enrolment tokens and site keys by their names, all, or those that
+// give devices that site.
 func (c *Controller) Enrolments(ctx context.Context, a Actor, site string) (all []EnrolmentToken, err error) {
 	if err := a.may(mayAccess); err != nil {
 		return nil, err
@@ -118,6 +118,9 @@ func (c *Controller) Enrolments(ctx context.Context, a Actor, site string) (all 
 				all = append(all, enrolmentOf(cred))
 			}
 		}
+		slices.SortFunc(all, func(x, y EnrolmentToken) int {
+			return cmp.Or(strings.Compare(x.Name, y.Name), x.Created.Compare(y.Created), strings.Compare(x.ID, y.ID))
+		})
 		return nil
 	})
 	return all, err
