@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/peerload/peerload/internal/controller/refusals"
+	"github.com/peerload/peerload/internal/testkit/golden"
 	"github.com/peerload/peerload/internal/testkit/tiers"
 )
 
@@ -39,6 +41,42 @@ var everyPage = []string{"/", "/devices", "/devices?state=failed", "/devices?tex
 	"/audit", "/users", "/users/new", "/users/admin", "/users/admin/edit", "/tokens", "/tokens/new", "/enrolments",
 	"/enrolments/new", "/webhooks", "/webhooks/new", "/webhooks/pager", "/trust", "/trust/targets/rotate", "/account",
 	"/account/password"}
+
+var update = flag.Bool("update", false, "write testdata/pages.golden anew")
+
+// volatile is what differs from run to run.
+var volatile = []struct {
+	is *regexp.Regexp
+	as string
+}{
+	{regexp.MustCompile(`\b20\d\d-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?( ?[A-Z]{1,4}\b| ?[+-]\d\d:?\d\d)?)?`), "DATE"},
+	{regexp.MustCompile(`\b20\d\d-\d\d\b`), "MONTH"},
+	{regexp.MustCompile(`\bjust now\b|\b\d+ (s|min) ago\b`), "AGO"},
+	{regexp.MustCompile(`\b[0-9a-f]{16,}\b`), "HEX"},
+}
+
+// TestEveryPage: each page says and offers to an administrator, and to somebody who may only
+// look, what testdata/pages.golden has.
+func TestEveryPage(t *testing.T) {
+	tiers.Long(t, "it looks at every page")
+	s := newRig(t)
+	s.fleetOf("harmless")
+	var all strings.Builder
+	admin, viewer := s.user("admin"), s.user("viewer")
+	for _, path := range everyPage {
+		p, q := admin.get(s.path(path)), viewer.get(s.path(path))
+		is, less := p.outline(t, path == "/"), q.outline(t, path == "/")
+		if less == is {
+			less = "the same\n"
+		}
+		fmt.Fprintf(&all, "$ %s: %d\n%s\n$ %s, viewer: %d\n%s\n", path, p.code, is, path, q.code, less)
+	}
+	text := strings.NewReplacer(s.order, "ORDER", s.job, "JOB").Replace(all.String())
+	for _, v := range volatile {
+		text = v.is.ReplaceAllString(text, v.as)
+	}
+	golden.Check(t, "pages", text, *update)
+}
 
 // strings that would run, or break out of where they stand, if a page showed them as
 // anything but text.

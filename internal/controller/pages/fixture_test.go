@@ -98,8 +98,8 @@ func (s *rig) path(p string) string {
 func (s *rig) rollouts(text func() string) {
 	ctx, c := s.t.Context(), s.api
 	release := "2026.11"
-	for id, site := range map[string]string{"autumn": "Kyoto", "winter": "Osaka"} {
-		must(c.CreateRollout(ctx, id, client.RolloutChange{Release: &release, Target: &client.RolloutTarget{Site: site},
+	for _, r := range [][2]string{{"autumn", "Kyoto"}, {"winter", "Osaka"}} {
+		must(c.CreateRollout(ctx, r[0], client.RolloutChange{Release: &release, Target: &client.RolloutTarget{Site: r[1]},
 			Plan: &client.RolloutPlan{Waves: []client.RolloutWave{{Percent: 50, Opener: "person"}, {Percent: 100}}}}))
 	}
 	r := must(c.Rollout(ctx, "winter"))

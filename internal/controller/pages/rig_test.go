@@ -16,8 +16,11 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	xhtml "golang.org/x/net/html"
 
 	"github.com/peerload/peerload/client"
 	"github.com/peerload/peerload/internal/controller/api"
@@ -257,4 +260,74 @@ func (b *visitor) upload(path string, fields ...string) page {
 	}
 	r.Header.Set("Content-Type", form.FormDataContentType())
 	return b.do(r)
+}
+
+// outline is what a page says and offers, a line for each block: its texts, where its links
+// lead, and its forms with their fields. Without nav it leaves out what stands on each page.
+func (p page) outline(t *testing.T, nav bool) string {
+	t.Helper()
+	doc, err := xhtml.Parse(strings.NewReader(p.text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o outliner
+	for n := range doc.Descendants() {
+		if n.Type == xhtml.ElementNode && (nav && n.Data == "body" || n.Data == "main") {
+			o.walk(n)
+			break
+		}
+	}
+	o.end()
+	return o.text.String()
+}
+
+// outliner writes outlines.
+type outliner struct {
+	text strings.Builder
+	line []string
+}
+
+func (o *outliner) end() {
+	if len(o.line) > 0 {
+		o.text.WriteString(strings.Join(o.line, " ") + "\n")
+		o.line = nil
+	}
+}
+
+// walk writes a node and what is in it.
+func (o *outliner) walk(n *xhtml.Node) {
+	if n.Type == xhtml.TextNode {
+		if text := strings.Join(strings.Fields(n.Data), " "); text != "" {
+			o.line = append(o.line, text)
+		}
+		return
+	}
+	at := map[string]string{}
+	for _, a := range n.Attr {
+		at[a.Key] = a.Val
+	}
+	if n.Data == "script" || n.Data == "svg" || at["name"] == "csrf" {
+		return
+	}
+	inline := slices.Contains([]string{"a", "b", "code", "em", "input", "option", "small", "span", "strong", "td", "th",
+		"time", "label", "button", "kbd", "abbr"}, n.Data)
+	if !inline {
+		o.end()
+	}
+	var says []string
+	for _, key := range []string{"href", "action", "method", "type", "name", "value", "checked", "selected", "disabled",
+		"required", "aria-label", "aria-current", "title", "placeholder", "min", "max", "maxlength", "colspan"} {
+		if v, is := at[key]; is {
+			says = append(says, strings.TrimSuffix(key+"="+v, "="))
+		}
+	}
+	if len(says) > 0 || !inline {
+		o.line = append(o.line, strings.TrimSpace("<"+n.Data+" "+strings.Join(says, " "))+">")
+	}
+	for c := range n.ChildNodes() {
+		o.walk(c)
+	}
+	if !inline {
+		o.end()
+	}
 }
