@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/net/html"
@@ -77,6 +79,32 @@ func TestEveryPage(t *testing.T) {
 		text = v.is.ReplaceAllString(text, v.as)
 	}
 	golden.Check(t, "pages", text, *update)
+}
+
+// TestEveryCall: a page that gets no answer to one of its questions to the API says so, and
+// does not show the rest as if that were all.
+func TestEveryCall(t *testing.T) {
+	tiers.Long(t, "it looks at every page")
+	s := newRig(t)
+	s.fleetOf("harmless")
+	b := s.user("admin")
+	asked := int64(0)
+	for _, path := range everyPage {
+		s.watched.calls.Store(0)
+		whole := b.get(s.path(path))
+		for n := range s.watched.calls.Load() {
+			s.watched.calls.Store(0)
+			s.watched.refuse.Store(n + 1)
+			if p := b.get(s.path(path)); p.code < 500 && whole.code < 400 && !strings.Contains(p.text, "out of order") {
+				t.Errorf("%s: %d, and not a word of call %d", path, p.code, n+1)
+			}
+			s.watched.refuse.Store(0)
+			asked++
+		}
+	}
+	if asked < 150 {
+		t.Errorf("%d calls were refused", asked)
+	}
 }
 
 // strings that would run, or break out of where they stand, if a page showed them as
@@ -229,11 +257,20 @@ func valuesOf(t *testing.T, text string, is func(*html.Node, html.Attribute) boo
 // called are the operations that pages have called in these tests, as method and path.
 var called sync.Map
 
-// watched notes what is called of an API.
-type watched struct{ http.Handler }
+// watched notes what is called of an API, and refuses one call if it is told to.
+type watched struct {
+	http.Handler
+	calls, refuse *atomic.Int64 // since when the one that is refused is counted; which, 0 for none
+}
 
 func (w watched) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	called.Store(r.Method+" "+strings.TrimPrefix(r.URL.Path, "/api/v1"), true)
+	if w.calls.Add(1) == w.refuse.Load() {
+		out.Header().Set("Content-Type", "application/problem+json")
+		out.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(out, `{"status":503,"code":"unavailable","detail":"out of order"}`)
+		return
+	}
 	if strings.HasSuffix(r.URL.Path, "/live") { // it has no end
 		w.Handler.ServeHTTP(out, r)
 		return

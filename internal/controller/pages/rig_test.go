@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	xhtml "golang.org/x/net/html"
@@ -51,6 +52,8 @@ type rig struct {
 	key string
 	// api calls it as the owner of the data directory.
 	api *client.Client
+	// watched is what the pages call.
+	watched watched
 }
 
 // openStore opens a database of a controller, with the queue's tables in it.
@@ -85,7 +88,8 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	people, err := New(frame.Config{API: watched{srv}, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	w := watched{srv, new(atomic.Int64), new(atomic.Int64)}
+	people, err := New(frame.Config{API: w, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +99,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &rig{t: t, all: all, url: h.URL, pages: people, api: c,
+	return &rig{t: t, all: all, url: h.URL, pages: people, api: c, watched: w,
 		tree: filepath.Join(dir, "repository")}
 }
 
