@@ -66,7 +66,7 @@ type rootRecord struct {
 	addr     netip.Addr          // of the root that was followed last
 	served   time.Duration       // when a peer sent a chunk last
 	lies     int                 // that the root told on its own links since then
-	odd      time.Duration       // when it first told another content there than in its last claim, 0 never
+	odd      timer               // when it first told another content there than in its last claim
 	// barren are the roots that served nothing, and until when that counts.
 	barren map[netip.Addr]time.Duration
 }
@@ -99,7 +99,8 @@ func (o *rootRecord) follow(now time.Duration, p wire.Peer, a netip.Addr) (fresh
 	if found == nil {
 		found = &watched{root: p, watch: follower.NewRootWatch(o.cfg, now), left: now}
 		o.watched = append(o.watched, found)
-		fresh, o.lies, o.odd = true, 0, 0
+		fresh, o.lies = true, 0
+		o.odd.stop()
 	}
 	o.watch = found.watch
 	return fresh
@@ -124,7 +125,8 @@ func (o *rootRecord) judge(now, least, long time.Duration, held int) {
 
 // gave records that a peer sent a chunk.
 func (o *rootRecord) gave(now time.Duration) {
-	o.served, o.lies, o.odd = now, 0, 0
+	o.served, o.lies = now, 0
+	o.odd.stop()
 	delete(o.barren, o.addr)
 }
 
@@ -142,9 +144,9 @@ func (o *rootRecord) lied(most int) bool {
 // last, and reports whether it did so before that claim, too. One that starts over says so in
 // its next claim.
 func (o *rootRecord) contradicts(now, claimed time.Duration) bool {
-	before := o.odd > 0 && o.odd < claimed
-	if o.odd == 0 || before {
-		o.odd = now
+	before := o.odd.set && o.odd.at < claimed
+	if !o.odd.set || before {
+		o.odd.start(now)
 	}
 	return before
 }
