@@ -337,12 +337,11 @@ func starving(t *testing.T) (m *Machine, link Link, now time.Duration) {
 func TestThinLineOfANewRoot(t *testing.T) {
 	for _, i := range []int{1, 2} {
 		m, _, now := starving(t)
-		m.Step(now, claimed(i, &wire.Claim{Rank: wire.Rank{Prefix: 8 + i}.Confirm(), Size: 4 << 20, Bytes: 1}), nil)
-		m.Step(now, OriginOpened{Size: 4 << 20}, nil)
-		m.Step(now, OriginBytes{Bytes: 1}, nil)
-		m.Step(now, claimed(i, &wire.Claim{Rank: wire.Rank{Prefix: 8 + i}.Confirm(), Size: 4 << 20, Bytes: 2}), nil)
-		out := m.Step(now+time.Second, OriginBytes{Bytes: 6001}, nil)
-		left := slices.ContainsFunc(out, func(a Action) bool { _, ok := a.(StopOrigin); return ok })
+		gets := &wire.Claim{Rank: wire.Rank{Prefix: 8 + i}.Confirm(), Size: 4 << 20, Bytes: 1}
+		for _, e := range []Event{claimed(i, gets), OriginOpened{Size: 4 << 20}, OriginBytes{Bytes: 1}} {
+			m.Step(now, e, nil)
+		}
+		left := stops(m.Step(now+time.Second, OriginBytes{Bytes: 6001}, nil))
 		if !m.fallback.thin() || left != (i == 2) {
 			t.Errorf("root %d: a chunk takes %v, left %v", i, m.fallback.chunkTime(), left)
 		}
@@ -359,7 +358,7 @@ func TestThinLine(t *testing.T) {
 		hold(t, m, link, now)
 		m.Step(now, OriginBytes{Bytes: 1}, nil)
 		out := m.Step(now+time.Second, OriginBytes{Bytes: 1 + rate}, nil)
-		left := slices.ContainsFunc(out, func(a Action) bool { _, ok := a.(StopOrigin); return ok })
+		left := stops(out)
 		if left != (rate == 1000) {
 			t.Fatalf("%d bytes a second: leaves the line %v", rate, left)
 		}
@@ -475,26 +474,6 @@ func TestSlowlyServedTriesOthers(t *testing.T) {
 	}
 }
 
-// TestDoneByItself: a device that got the rest of the file from the server by itself
-// says so soon, for others that are served no better.
-func TestDoneByItself(t *testing.T) {
-	m, link, now := starving(t)
-	if !m.fallback.budget.Active() {
-		t.Fatal("does not download: the test shows nothing")
-	}
-	m.Step(now, OriginOpened{Size: 4 << 20}, nil)
-	for i := range 64 {
-		m.Step(now, Stored{Index: i}, nil)
-	}
-	m.Step(now, Verified{OK: true}, nil)
-	for until := now + m.cfg.Election.Holder; now < until; now += time.Millisecond {
-		m.Step(now, nil, nil)
-	}
-	if !m.held.complete() || !m.IsRoot() {
-		t.Errorf("complete %v, root %v, link %d", m.held.complete(), m.IsRoot(), link)
-	}
-}
-
 // TestServerWithoutRanges: where each body begins with the first chunk, what comes
 // next takes as long as all that is held.
 func TestServerWithoutRanges(t *testing.T) {
@@ -580,7 +559,7 @@ func TestReviewEnds(t *testing.T) {
 		} else {
 			out = append(out, pass(t, m, now, now+time.Second)...)
 		}
-		if !slices.ContainsFunc(out, func(a Action) bool { _, ok := a.(StopOrigin); return ok }) ||
+		if !stops(out) ||
 			m.fallback.budget.Active() || m.fallback.review.wait != 2*wait {
 			t.Errorf("a chunk comes %v: active %v, next after %v", comes, m.fallback.budget.Active(), m.fallback.review.wait)
 		}

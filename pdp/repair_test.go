@@ -287,6 +287,26 @@ func TestTurnsToAnotherHolder(t *testing.T) {
 	}
 }
 
+// TestDoneByItself: a device that got the rest of the file from the server by itself
+// says so soon, for others that are served no better.
+func TestDoneByItself(t *testing.T) {
+	m, link, now := starving(t)
+	if !m.fallback.budget.Active() {
+		t.Fatal("does not download: the test shows nothing")
+	}
+	m.Step(now, OriginOpened{Size: 4 << 20}, nil)
+	for i := range 64 {
+		m.Step(now, Stored{Index: i}, nil)
+	}
+	m.Step(now, Verified{OK: true}, nil)
+	for until := now + m.cfg.Election.Holder; now < until; now += time.Millisecond {
+		m.Step(now, nil, nil)
+	}
+	if !m.held.complete() || !m.IsRoot() {
+		t.Errorf("complete %v, root %v, link %d", m.held.complete(), m.IsRoot(), link)
+	}
+}
+
 // TestStaysForAChildThatDoubts: a device that is complete stays for a while for a child
 // that found wrong what it has, and not for another time.
 func TestStaysForAChildThatDoubts(t *testing.T) {
