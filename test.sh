@@ -183,12 +183,17 @@ step 'tests, and the linter beside them' beside lint tests
 # has the minutes of each step. What has to be longer has a command of its own in
 # CONTRIBUTING.md.
 releases() { nice -n 19 go test -timeout 30m -p 2 ./internal/packaging ./internal/release ./internal/programs; }
+fuzzing() { nice -n 19 go run ./internal/fuzzing -time 1s -parallel 2 ./...; }
+power_cuts() { nice -n 19 go run ./internal/powercut; }
 if [ -n "$full" ]; then
 	export PEERLOAD_FULL=1
 	# These wait more than they compute, and compiling goes last: they run side by side.
 	step 'clusters, and an idle site; a release, and packages in a Debian and by rpm' \
 		beside releases go test -timeout 15m -p 2 ./internal/lab/idle ./e2e/cluster
-	step "other people's updaters" go test -timeout 15m ./internal/lab/updaters
+	# An updater waits for its machine, power cuts for the disk: a fifth and a third of a
+	# processor's time.
+	step "other people's updaters; fuzzing, 1 s each target" \
+		beside fuzzing go test -timeout 15m ./internal/lab/updaters
 	# Sixty agents under the race detector would hear each other too late to share, and a
 	# browser's page would be too late for its test.
 	step 'a rollout, and its page in a browser' go test -timeout 15m ./e2e -run '^(TestRollout|TestLivePage)$'
@@ -201,7 +206,7 @@ if [ -n "$full" ]; then
 	# shellcheck disable=SC2046 # a list of packages
 	step 'what the controller does, under the race detector' \
 		go test -race -short -timeout 20m $(select_packages "$walks|/internal/controller/(api|filesets|rollouts)$")
-	step 'pages in a browser' go test -timeout 15m ./internal/controller/pages
+	step 'pages in a browser; power cuts' beside power_cuts go test -timeout 15m ./internal/controller/pages
 	step "the device's page in a browser" go test ./internal/device/agent -run PageLooks
 	step "the demo's page in a browser" go test ./internal/lab/demo -run InBrowser
 	# Anew each time: the go command does not see there that the controller has changed.
@@ -210,8 +215,6 @@ if [ -n "$full" ]; then
 	step 'random upgrades, 15,000' \
 		env PEERLOAD_UPGRADE_RUNS=15000 go test -timeout 30m ./internal/device/upgrade -run RandomDevices
 	step 'random faults, 50 agents, 10 rounds' go run ./cmd/peerload-lab rounds --devices 50 --rounds 10
-	step 'fuzzing, 1 s each target' go run ./internal/fuzzing -time 1s -parallel 2 ./...
-	step 'power cuts' go run ./internal/powercut
 	step 'a controller with 20,000 devices' go run ./internal/fleet -devices 20000 -for 10s -calls 20
 	step 'short comparison with other ways' \
 		env PEERLOAD_BENCH=1 go test -timeout 15m ./cmd/peerload-lab -run BenchCompareShort -v
