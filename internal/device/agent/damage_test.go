@@ -516,7 +516,7 @@ func TestPowerCuts(t *testing.T) {
 	}
 	d.provision(withSharing("L1", ""))
 	c := newSubnet(t).config(d, "CP-7961G")
-	c.NoSync, c.ConfirmCommand, c.ConfirmTimeout = false, healthy, time.Second
+	c.NoSync, c.ConfirmCommand, c.ConfirmTimeout = false, healthy, 5*time.Second
 	base := filepath.Dir(c.State)
 	stage := atomic.Int64{}
 	var id uint64
