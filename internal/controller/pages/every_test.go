@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -28,7 +27,12 @@ var everyPage = []string{"/", "/devices", "/devices?state=failed", "/devices?tex
 	"/devices/SEP000000000001/edit", "/devices/SEP000000000001/delete", "/settings/device/SEP000000000001",
 	"/settings/enterprise", "/assign/profile/lobby", "/sets/enterprise", "/failures", "/nothing",
 	"/rollouts", "/rollouts/new", "/rollouts/autumn", "/rollouts/winter", "/rollouts/winter/devices",
-	"/rollouts/autumn/order/start", "/rollouts/winter/order/pause", "/sites", "/sites/new", "/sites/Kyoto",
+	"/rollouts/autumn/order/start", "/rollouts/winter/order/pause", "/rollouts/winter/order/resume",
+	"/rollouts/winter/order/abort", "/rollouts/winter/order/next", "/rollouts/winter/order/retry",
+	"/rollouts/winter/order/skip", "/rollouts/winter/order/replace", "/rollouts/winter/order/roll-back",
+	"/rollouts/winter/order/nothing", "/rollback/enterprise", "/rollback/device/SEP000000000001",
+	"/rollback/profile/nothing", "/assign/device/SEP000000000001", "/settings/profile/lobby", "/undo/1",
+	"/devices?sort=site", "/devices?sort=nothing", "/sites", "/sites/new", "/sites/Kyoto",
 	"/sites/Kyoto/edit", "/sites/Kyoto/live", "/sites/Kyoto/plan", "/sites/Kyoto/plan?load=edge-2.0",
 	"/history", "/history?kind=failure&site=Kyoto&since=2026-01-01", "/savings",
 	"/savings?by-site=on&by-load=on&by-release=on",
@@ -74,11 +78,16 @@ func TestEveryPage(t *testing.T) {
 		}
 		fmt.Fprintf(&all, "$ %s: %d\n%s\n$ %s, viewer: %d\n%s\n", path, p.code, is, path, q.code, less)
 	}
-	text := strings.NewReplacer(s.order, "ORDER", s.job, "JOB").Replace(all.String())
+	golden.Check(t, "pages", s.steady(all.String()), *update)
+}
+
+// steady is what pages say without what differs from run to run.
+func (s *rig) steady(text string) string {
+	text = strings.NewReplacer(s.order, "ORDER", s.job, "JOB").Replace(text)
 	for _, v := range volatile {
 		text = v.is.ReplaceAllString(text, v.as)
 	}
-	golden.Check(t, "pages", text, *update)
+	return text
 }
 
 // TestEveryCall: a page that gets no answer to one of its questions to the API says so, and
@@ -261,14 +270,20 @@ var called sync.Map
 type watched struct {
 	http.Handler
 	calls, refuse *atomic.Int64 // since when the one that is refused is counted; which, 0 for none
+	writes        *writes
 }
 
 func (w watched) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	called.Store(r.Method+" "+strings.TrimPrefix(r.URL.Path, "/api/v1"), true)
-	if w.calls.Add(1) == w.refuse.Load() {
+	again := w.writes.note(r)
+	if n := w.calls.Add(1); n == w.refuse.Load() || again {
+		status, kind := http.StatusServiceUnavailable, "unavailable"
+		if again {
+			status, kind = http.StatusUnprocessableEntity, "invalid"
+		}
 		out.Header().Set("Content-Type", "application/problem+json")
-		out.WriteHeader(http.StatusServiceUnavailable)
-		_, _ = io.WriteString(out, `{"status":503,"code":"unavailable","detail":"out of order"}`)
+		out.WriteHeader(status)
+		_, _ = fmt.Fprintf(out, `{"status":%d,"type":"urn:test:%s","detail":"out of order"}`, status, kind)
 		return
 	}
 	if strings.HasSuffix(r.URL.Path, "/live") { // it has no end
@@ -422,144 +437,4 @@ func means[T any](paths map[string]T, operation, call string) bool {
 		}
 	}
 	return true
-}
-
-// operationForms are the pages with the forms of the operations that change something.
-var operationForms = map[string]string{
-	"create-device": "/devices/new", "update-device": "/devices/SEP000000000001/edit",
-	"create-enrolment": "/enrolments/new", "update-enterprise": "/enterprise/edit", "add-fileset": "/filesets/new",
-	"create-job": "/bulk /bulk/query", "plan-job": "/bulk /bulk/query", "export-devices": "/devices",
-	"add-load": "/loads/new", "register-load": "/loads/unsigned", "set-load-from": "/loads/edge-2.0/from",
-	"put-models": "/models/new", "send-order": "/orders/new?all=yes /devices", "create-profile": "/profiles/new",
-	"update-profile": "/profiles/lobby/edit", "create-release": "/releases/new",
-	"update-release": "/releases/2026.11/edit", "create-rollout": "/rollouts/new",
-	"update-rollout": "/rollouts/autumn/order/edit", "create-site": "/sites/new", "update-site": "/sites/Kyoto/edit",
-	"put-template": "/templates/new", "create-token": "/tokens/new", "create-user": "/users/new",
-	"update-user": "/users/admin/edit", "create-webhook": "/webhooks/new", "change-password": "/account/password",
-	"replace-rollout": "/rollouts/winter/order/replace", "retry-rollout": "/rollouts/winter/order/retry",
-	"skip-rollout": "/rollouts/winter/order/skip", "roll-back-rollout": "/rollouts/winter/order/roll-back",
-	"abort-rollout": "/rollouts/winter/order/abort",
-}
-
-// takenOf are those parts of the body of all orders to a rollout that an order takes.
-var takenOf = map[string]string{"abort-rollout": "why", "replace-rollout": "from to", "skip-rollout": "devices",
-	"retry-rollout": "devices reason", "roll-back-rollout": "id"}
-
-// fieldOf is the field of a form that says what none says under its own name.
-var fieldOf = map[string]string{"create-token life_s": "days", "create-enrolment life_s": "days",
-	"send-order life_s": "life", "plan.silence.rule": "silence", "events": "failed", "new": "new_password",
-	"old": "old_password", "set.settings.set": "set_settings", "set.settings.unset": "set_settings",
-	"change.settings.set": "set_settings", "change.settings.unset": "set_settings", "silent_s": "silent",
-	"plan.waves[].percent": "waves", "plan.waves[].devices": "waves", "plan.waves[].sites": "waves",
-	"auto_registration": "auto"}
-
-// unasked says why no form asks for a part of what an operation takes.
-var unasked = map[string]string{"settings.set": "the page of its settings sets them",
-	"settings.unset":     "the page of its settings does",
-	"create-device load": "the page of the device assigns it", "create-device release": "the page of the device does",
-	"update-device load": "the page of the device assigns it", "update-device release": "the page of the device does",
-	"shown": "the page of the plan sends it", "target.all": "it is so without another condition",
-	"create-job name": "that of the file", "plan-job name": "that of the file", "retired": "a button says it",
-	"send-order devices": "those that are selected", "send-order all": "the address says it",
-	"send-order rollout": "the page of the rollout links to it", "send-order wave": "the page of the rollout does",
-	"create-user disabled": "nobody makes a user who may not sign in",
-	"create-token user":    "only a shell on the data directory may name another"}
-
-// TestForms: whatever can be sent to an operation of the API has its field in a form, or a
-// reason why not.
-func TestForms(t *testing.T) {
-	tiers.Long(t, "it goes through many pages of a whole controller")
-	s := newRig(t)
-	s.fleetOf("harmless")
-	b := s.user("admin")
-	compared := 0
-	for op, names := range bodies(t) {
-		page, order := operationForms[op], slices.Contains(names, "why")
-		switch {
-		case op == "change", op == "set-up", unpaged()[op] != "", page == "" && order: // pages of their own, or no fields
-			continue
-		case page == "" && !slices.Equal(names, []string{"retired"}):
-			t.Errorf("%s: no form is known for %v", op, names)
-			continue
-		}
-		fields := map[string]bool{}
-		for path := range strings.FieldsSeq(page) {
-			for _, name := range valuesOf(t, b.get(path).want(t, 200).text, func(n *html.Node, at html.Attribute) bool {
-				return at.Key == "name" && slices.Contains([]string{"input", "select", "textarea"}, n.Data)
-			}) {
-				fields[name] = true
-			}
-		}
-		for _, name := range names {
-			if order && !slices.Contains(strings.Fields(takenOf[op]), name) || unasked[name]+unasked[op+" "+name] != "" {
-				continue
-			}
-			compared++
-			_, inner, _ := strings.Cut(name, ".")
-			if !slices.ContainsFunc([]string{name[strings.LastIndexByte(name, '.')+1:], strings.ReplaceAll(name, ".", "_"),
-				strings.ReplaceAll(inner, ".", "_"), "set_" + inner, fieldOf[name], fieldOf[op+" "+name],
-				strings.TrimPrefix(name, "models[].")}, func(f string) bool { return fields[f] }) {
-				t.Errorf("%s: %q has no field in a form of %s", op, name, page)
-			}
-		}
-	}
-	if compared < 100 {
-		t.Errorf("%d names were compared", compared)
-	}
-}
-
-// bodies are what operations of the API take, by their names.
-func bodies(t *testing.T) map[string][]string {
-	t.Helper()
-	var doc struct {
-		Paths      map[string]map[string]json.RawMessage
-		Components struct{ Schemas map[string]schema }
-	}
-	if err := json.Unmarshal(must(os.ReadFile("../../../docs/openapi.json")), &doc); err != nil {
-		t.Fatal(err)
-	}
-	all := map[string][]string{}
-	for _, methods := range doc.Paths {
-		for _, raw := range methods {
-			var op struct {
-				ID   string `json:"operationId"`
-				Body struct {
-					Content map[string]struct{ Schema schema }
-				} `json:"requestBody"`
-			}
-			_ = json.Unmarshal(raw, &op) // parameters of a path are none
-			for _, c := range op.Body.Content {
-				if names := c.Schema.leaves("", doc.Components.Schemas); len(names) > 0 {
-					all[op.ID] = names
-				}
-			}
-		}
-	}
-	return all
-}
-
-// schema is one of the API's, as far as these tests read it.
-type schema struct {
-	Ref        string `json:"$ref"`
-	Properties map[string]schema
-	Items      *schema
-}
-
-// leaves are the names of what a schema takes, with those around them before dots.
-func (s schema) leaves(before string, all map[string]schema) (names []string) {
-	for s.Ref != "" {
-		s = all[s.Ref[strings.LastIndex(s.Ref, "/")+1:]]
-	}
-	for name, p := range s.Properties {
-		inner := p.leaves(before+name+".", all)
-		if p.Items != nil {
-			inner = p.Items.leaves(before+name+"[].", all)
-		}
-		if name != "$schema" && inner == nil {
-			inner = []string{before + name}
-		}
-		names = append(names, inner...)
-	}
-	slices.Sort(names)
-	return names
 }

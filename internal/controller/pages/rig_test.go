@@ -88,7 +88,7 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := watched{srv, new(atomic.Int64), new(atomic.Int64)}
+	w := watched{srv, new(atomic.Int64), new(atomic.Int64), new(writes)}
 	people, err := New(frame.Config{API: w, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
