@@ -69,11 +69,13 @@ type (
 		Reason wire.Reason
 	}
 	// OriginOpened: the origin answered. The body starts with chunk From,
-	// which is not beyond the one asked for.
+	// which is not beyond the one asked for. Whole: the server is seen to send no part
+	// of a file, only all of it.
 	OriginOpened struct {
 		Size  int64
 		Epoch uint64
 		From  int
+		Whole bool
 	}
 	// OriginBytes: so many bytes have come in this download.
 	OriginBytes struct{ Bytes int64 }

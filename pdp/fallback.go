@@ -274,12 +274,14 @@ func (f *fallback) another(a netip.Addr) {
 // gives that time to catch up, once: for as long as the origin takes for what it
 // lacks and cfg.CatchUpChunks more. Without a signed table none is given where the line takes
 // longer for those than cfg.CatchUp: a body that began would only begin again, and nobody
-// knows yet whether what the root has is right. Nor is any given to a root that had it.
+// knows yet whether what the root has is right. Nor is any given to a root that had it, nor
+// where the server would send again all that has come, which is more than those chunks.
 func (f *fallback) spare(r *election.Candidate) bool {
 	m, a, cfg := f.m, r.Addr.Addr(), f.m.cfg.Transfer
+	lost := m.origin.skips && m.origin.bytes > int64(cfg.CatchUpChunks)*int64(m.held.ChunkSize())
 	advances := r.Claim.Prefix > r.Claim.Rank.Prefix || r.Claim.Prefix == r.Claim.Rank.Prefix && r.Claim.Bytes > 0
 	late := time.Duration(cfg.CatchUpChunks)*f.chunkTime() > cfg.CatchUp
-	if f.had() || f.thin() || late && !m.file.Signed || !advances || m.el.WasDistrusted(a) ||
+	if lost || f.had() || f.thin() || late && !m.file.Signed || !advances || m.el.WasDistrusted(a) ||
 		r.Claim.Prefix > m.held.Prefix() || !f.grace.lend(a) {
 		return false
 	}

@@ -477,6 +477,15 @@ func TestSlowlyServedTriesOthers(t *testing.T) {
 // TestServerWithoutRanges: where each body begins with the first chunk, what comes
 // next takes as long as all that is held.
 func TestServerWithoutRanges(t *testing.T) {
+	m := newMachine(File{Size: 1 << 20, Signed: true, Keyed: true}, 1)
+	m.Step(0, Start{}, nil)
+	at := untilRoot(t, m)
+	m.Step(at, OriginOpened{Size: 1 << 20, Whole: true}, nil)
+	known := m.origin.skips
+	m.Step(at, Stored{Index: 0}, nil)
+	if m.Step(at, OriginOpened{Size: 1 << 20, From: 1}, nil); !known || m.origin.skips {
+		t.Errorf("seen to send all of it: %v; then a part: %v", known, m.origin.skips)
+	}
 	for _, from := range []int{0, 3} {
 		m, link, now := starving(t)
 		for i := range 3 {

@@ -172,7 +172,7 @@ func (o *originSide) opened(e OriginOpened) {
 	} else {
 		o.answer(e)
 	}
-	o.skips = o.skips || e.From < o.m.held.Prefix()
+	o.skips = e.From == 0 && (o.skips || e.Whole || o.m.held.Prefix() > 0)
 	if o.use.plain() == answering {
 		o.use = o.use.then(sending)
 	}

@@ -120,20 +120,29 @@ func TestRootThatCatchesUp(t *testing.T) {
 }
 
 // TestRootAtTheSamePace: another root gets the file beside this device, and so has nothing
-// to bring that it lacks. This device stops once the other says that it gets bytes.
+// to bring that it lacks. This device stops once the other says that it gets bytes, unless
+// the server would send all that it has got again.
 func TestRootAtTheSamePace(t *testing.T) {
-	beside := &wire.Claim{Rank: wire.Rank{Prefix: 1, Strength: 1}.Confirm(), Size: 1 << 20, Prefix: 1}
-	m, now, out := outranked(t, beside)
-	out = append(out, m.Step(now, Stored{Index: 1}, nil)...)
-	out = append(out, m.Step(now, Stored{Index: 2}, nil)...)
-	out = append(out, m.Step(now, Stored{Link: -1, Index: 3}, nil)...)
-	if stops(out) {
-		t.Fatal("drops its download for a root that has got nothing yet")
-	}
-	beside.Bytes = 1 << 18
-	out = m.Step(now, claimed(1, beside), nil)
-	if out = append(out, m.Step(now, Stored{Index: 4}, nil)...); !stops(out) || m.fallback.budget.Active() {
-		t.Error("two roots go on beside each other")
+	for _, got := range []int64{3 << 16, 3<<16 + 1} {
+		for _, whole := range []bool{false, true} {
+			beside := &wire.Claim{Rank: wire.Rank{Prefix: 1, Strength: 1}.Confirm(), Size: 1 << 20, Prefix: 1}
+			m, now, out := outranked(t, beside)
+			m.origin.skips = whole
+			m.Step(now, OriginBytes{Bytes: got}, nil)
+			out = append(out, m.Step(now, Stored{Index: 1}, nil)...)
+			out = append(out, m.Step(now, Stored{Index: 2}, nil)...)
+			out = append(out, m.Step(now, Stored{Link: -1, Index: 3}, nil)...)
+			if stops(out) {
+				t.Fatal("drops its download for a root that has got nothing yet")
+			}
+			beside.Bytes = 1 << 18
+			out = m.Step(now, claimed(1, beside), nil)
+			goesOn := whole && got > 3<<16
+			out = append(out, m.Step(now, Stored{Index: 4}, nil)...)
+			if stops(out) == goesOn || m.fallback.budget.Active() != goesOn {
+				t.Errorf("%d bytes, which come again %v: stops %v", got, whole, stops(out))
+			}
+		}
 	}
 }
 

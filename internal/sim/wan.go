@@ -255,7 +255,7 @@ func (st *stream) answered() {
 	case v.Told > 0:
 		size = v.Told
 	}
-	t.step(pdp.OriginOpened{Size: size, Epoch: v.epoch, From: dl.from})
+	t.step(pdp.OriginOpened{Size: size, Epoch: v.epoch, From: dl.from, Whole: v.NoRange})
 	dl.gen = t.gen // the machine may have begun another content for it
 	dl.watch()
 	if dl.live && dl.from >= t.file.Chunks() {

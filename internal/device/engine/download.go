@@ -291,7 +291,8 @@ func (d *download) opened(b *origin.Body, epoch uint64) {
 			// to.
 			j.reset(pdp.Reset{Epoch: epoch, Size: part.Geometry().Size})
 		}
-		j.step(now, pdp.OriginOpened{Size: b.Size, Epoch: epoch, From: first})
+		whole := d.piece > 0 && (b.End > d.piece || b.End == load.UnknownSize)
+		j.step(now, pdp.OriginOpened{Size: b.Size, Epoch: epoch, From: first, Whole: whole})
 	})
 	// The machine may have begun another content for it.
 	d.part, d.gen = j.content()
