@@ -168,7 +168,7 @@ func (r *review) end() {
 // drop ends a review that cannot go on: the way to the origin was given up.
 func (r *review) drop() {
 	if r.state != satisfied {
-		r.next(2 * r.wait)
+		r.next(r.wait << (r.state - queued)) // one that had not begun is none
 	}
 }
 

@@ -278,6 +278,13 @@ func TestReviewGivesWayOnce(t *testing.T) {
 	if other(3); !m.fallback.budget.Active() {
 		t.Error("a third root prevents the comparison once more")
 	}
+	r, was := m.fallback.review, time.Second
+	for state, then := range map[reviewing]time.Duration{satisfied: was, queued: was, comparing: 2 * was} {
+		r.state, r.wait = state, was
+		if r.drop(); r.wait != then || r.state != satisfied {
+			t.Errorf("%d: the next after %v, not %v", state, r.wait, then)
+		}
+	}
 }
 
 // withoutPeers returns a machine whose peers have failed, one after the other.
