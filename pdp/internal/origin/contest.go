@@ -42,6 +42,10 @@ func (c *Contest) Peer() bool {
 	return c.lead == 0
 }
 
+// Quicker records that the origin was found clearly quicker than peers: they have to make
+// good all of its lead.
+func (c *Contest) Quicker() { c.most = mostLead }
+
 // Another begins to count anew, of another root: what it brings counts from then on.
 // The lead stays.
 func (c *Contest) Another(now time.Duration) { c.since, c.origin, c.peers = now, 0, 0 }

@@ -22,6 +22,21 @@ func TestContest(t *testing.T) {
 	if c.Peer() || !c.Peer() {
 		t.Errorf("a parent that serves again has to make good %d more", c.lead)
 	}
+	// Of an origin that was found quicker all of the lead counts.
+	c = Contest{most: leastLead}
+	c.Quicker()
+	for range 10 {
+		c.Origin()
+	}
+	for i := range 10 {
+		if c.Peer() != (i == 9) {
+			t.Errorf("chunk %d: %d to make good", i, c.lead)
+		}
+	}
+	c = Contest{most: leastLead}
+	for range 100 {
+		c.Origin()
+	}
 	// A trickle: one chunk for each four of the origin.
 	for i := range 100 {
 		if i%5 < 4 {
