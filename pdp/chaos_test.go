@@ -184,17 +184,21 @@ func (c *chaos) frame(i, n int, size int64, flag bool, why wire.Reason) wire.Fra
 }
 
 // TestBarrenRoot: a root that said that it had more and served nothing outranks no
-// other any more for a while, neither one that is followed nor this device.
+// other any more for a while, neither one that is followed nor this device. Where files are
+// passed on whole, only one that has all of it could have served.
 func TestBarrenRoot(t *testing.T) {
-	for _, served := range []bool{false, true} {
+	for _, c := range []struct{ whole, complete, served, again bool }{{}, {served: true, again: true},
+		{whole: true, again: true}, {whole: true, complete: true}} {
 		m := newMachine(File{Size: 4 << 20, Signed: true, Keyed: true}, 1)
 		m.Step(0, Start{}, nil)
 		rank := func(strength uint32) *wire.Claim {
-			return &wire.Claim{Rank: wire.Rank{Prefix: 9, Strength: strength}.Confirm(), Size: 4 << 20, Prefix: 9}
+			return &wire.Claim{Rank: wire.Rank{Complete: c.complete, Prefix: 64, Strength: strength}.Confirm(), Size: 4 << 20,
+				Prefix: 64, Complete: c.complete}
 		}
 		link, now := follow(t, m, 1, rank(1)), 3*time.Second
+		m.cfg.Transfer.WholeFiles = c.whole
 		m.Step(now, claimed(1, rank(1)), nil)
-		if served {
+		if c.served {
 			m.Step(now, Stored{Link: link}, nil)
 		}
 		m.Step(now, claimed(2, rank(2)), nil)
@@ -202,8 +206,8 @@ func TestBarrenRoot(t *testing.T) {
 			t.Fatal("does not follow the higher rank: the test shows nothing")
 		}
 		m.Step(now, claimed(1, rank(1<<30)), nil)
-		if r := m.el.Root(); (r != nil && r.Peer == peer(1)) != served {
-			t.Errorf("served %v: follows %v again", served, r)
+		if r := m.el.Root(); (r != nil && r.Peer == peer(1)) != c.again {
+			t.Errorf("%+v: follows %v again", c, r)
 		}
 		now += m.cfg.Election.Distrust
 		if m.following.roots.isBarren(now, addr(1).Addr()) {

@@ -64,6 +64,7 @@ type rootRecord struct {
 	failing  wire.Peer           // a root that answered no asks, or accepted no link
 	failures int                 // so many times in a row
 	addr     netip.Addr          // of the root that was followed last
+	whole    bool                // which said that it has the whole file
 	served   time.Duration       // when a peer sent a chunk last
 	lies     int                 // that the root told on its own links since then
 	odd      timer               // when it first told another content there than in its last claim
@@ -78,8 +79,8 @@ func newRootRecord(cfg transfer.Config) *rootRecord {
 // follow begins to watch a root, and reports whether that is new. If two roots
 // alternate, the watch of the one that was left a moment ago continues:
 // otherwise none would ever be found to stall.
-func (o *rootRecord) follow(now time.Duration, p wire.Peer, a netip.Addr) (fresh bool) {
-	o.addr = a
+func (o *rootRecord) follow(now time.Duration, r *election.Candidate) (fresh bool) {
+	o.addr, o.whole = r.Addr.Addr(), r.Claim.Complete
 	for _, w := range o.watched {
 		if w.watch == o.watch {
 			w.left = now
@@ -90,14 +91,14 @@ func (o *rootRecord) follow(now time.Duration, p wire.Peer, a netip.Addr) (fresh
 	for _, w := range o.watched {
 		if now-w.left < o.cfg.Progress/2 && len(kept) < 8 {
 			kept = append(kept, w)
-			if w.root == p {
+			if w.root == r.Peer {
 				found = w
 			}
 		}
 	}
 	o.watched = kept
 	if found == nil {
-		found = &watched{root: p, watch: follower.NewRootWatch(o.cfg, now), left: now}
+		found = &watched{root: r.Peer, watch: follower.NewRootWatch(o.cfg, now), left: now}
 		o.watched = append(o.watched, found)
 		fresh, o.lies = true, 0
 		o.odd.stop()
@@ -185,7 +186,7 @@ func (f *following) follow(why wire.Reason) {
 	m := f.m
 	r := m.el.Root()
 	f.judge()
-	fresh := f.roots.follow(m.now, r.Peer, r.Addr.Addr())
+	fresh := f.roots.follow(m.now, r)
 	if fresh {
 		m.fallback.another(r.Addr.Addr())
 	}
@@ -208,7 +209,7 @@ func (f *following) follow(why wire.Reason) {
 // judge judges the root that is left. Where files are passed on whole, nothing comes
 // for long.
 func (f *following) judge() {
-	if c := f.m.cfg; !c.Transfer.WholeFiles {
+	if c := f.m.cfg; !c.Transfer.WholeFiles || f.roots.whole {
 		f.roots.judge(f.m.now, 2*c.Tree.AskAgain, c.Election.Distrust, f.m.held.Prefix())
 	}
 }
