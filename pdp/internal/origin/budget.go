@@ -125,7 +125,7 @@ func (b *Budget) Heard(now time.Duration, self, p wire.Peer, link netip.AddrPort
 
 // more reports whether a bytes are clearly more than b: what is told of them may be
 // one announcement old.
-func more(a, b int64) bool { return a > 2*b }
+func more(a, b int64) bool { return a > b+b/4 }
 
 // Renew believes every address anew.
 func (b *Budget) Renew(now time.Duration) {

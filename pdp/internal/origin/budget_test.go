@@ -34,7 +34,8 @@ func TestBudget(t *testing.T) {
 	for _, x := range []struct {
 		mine, other int64
 		lower, stop bool
-	}{{1000, 100, true, false}, {1000, 100, false, false}, {100, 1000, false, true}, {1000, 600, true, true}} {
+	}{{1000, 100, true, false}, {1000, 100, false, false}, {100, 1000, false, true}, {1001, 800, true, false},
+		{1000, 800, true, true}} {
 		d := newBudget()
 		d.Take()
 		p := peer(6)
