@@ -240,11 +240,16 @@ func (e *Election) hearTentative(now time.Duration, c Candidate, out *Output) {
 }
 
 // deferTo gives way to a tentative claimant for as long as it needs to confirm,
-// and a random time more.
+// and a random time more; to all claimants together no longer than two announcements take,
+// since whoever claims on and on would keep the subnet without a root.
 func (e *Election) deferTo(now time.Duration, c Candidate, out *Output) {
+	if e.state == Deferring {
+		c.Heard = e.root.Heard
+	}
 	e.root = c
 	e.enter(Deferring, wire.ReasonStrongest, out)
-	e.wake = now + time.Duration(e.cfg.Claims+1)*e.cfg.ClaimEvery + e.early(e.cfg.Listen)
+	confirmed := now + time.Duration(e.cfg.Claims+1)*e.cfg.ClaimEvery + e.early(e.cfg.Listen)
+	e.wake = min(confirmed, c.Heard+2*e.cfg.Announce)
 	e.awake = true
 }
 

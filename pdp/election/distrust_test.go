@@ -171,6 +171,33 @@ func TestNeverConfirms(t *testing.T) {
 	}
 }
 
+// TestClaimsOnAndOn: whoever claims on and on, in one name or by turns in ever stronger ones,
+// is given way to no longer than two announcements take, and distrusted in the end.
+func TestClaimsOnAndOn(t *testing.T) {
+	for _, names := range []int{1, 3} {
+		e := started(LAN(), 0, false)
+		var o Output
+		since, n := time.Duration(0), 0
+		for now := time.Duration(0); e.State() != Root; now += time.Millisecond {
+			if now > time.Minute {
+				t.Fatalf("%d names: no root in a minute", names)
+			}
+			if at, ok := e.Deadline(); ok && at <= now {
+				e.Tick(now, &o)
+			}
+			if e.State() != Deferring {
+				since = now
+			} else if now-since > 2*LAN().Announce+time.Millisecond {
+				t.Fatalf("%d names: gives way for %v", names, now-since)
+			}
+			if now%(10*time.Millisecond) == 0 {
+				n++
+				e.Claim(now, claim(1+n%names, wire.Rank{Prefix: 5, Strength: uint32(n)}), &o)
+			}
+		}
+	}
+}
+
 // TestTry: a root that does not serve is left for another one of lower rank, and is
 // not heard for a while; nobody who is distrusted is tried.
 func TestTry(t *testing.T) {
