@@ -171,7 +171,7 @@ func (f *fallback) keep() {
 	}
 	f.budget.Take()
 	f.starving, f.announce = true, m.now
-	f.contest.Begin(m.now, true)
+	f.contest.Begin(m.now, true, false)
 }
 
 // adopt leaves the direct download to this device as root.
@@ -433,7 +433,7 @@ func (f *fallback) settle() {
 		m.act(Broadcast{&wire.Direct{Reason: why, Prefix: m.held.Prefix()}})
 		f.announce = m.now + m.cfg.Election.Announce
 		r := m.el.Root()
-		f.contest.Begin(m.now, r != nil && f.grace.given[r.Addr.Addr()])
+		f.contest.Begin(m.now, r != nil && f.grace.given[r.Addr.Addr()], f.review.state == queued)
 		f.review.begin()
 		f.looking = true
 		m.origin.open(m.now)

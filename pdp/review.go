@@ -149,7 +149,6 @@ func (r *review) stored(fromOrigin bool) {
 	}
 	r.next(2 * r.wait)
 	r.m.fallback.prefer()
-	r.m.fallback.contest.Quicker()
 }
 
 // givesWay reports whether a comparison ends because another root is followed, which is

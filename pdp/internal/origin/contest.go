@@ -12,7 +12,8 @@ type Contest struct {
 	origin  int // chunks since then
 	peers   int
 	lead    int // of the origin, as far as it is remembered
-	most    int // that is remembered of it
+	limit   int // of what is remembered of it
+	most    int // the limit, unless all counts
 }
 
 // The lead that peers must make good. A parent that serves again makes good the
@@ -23,15 +24,20 @@ const (
 	mostLead  = 64
 )
 
-// Begin begins a comparison, of a device that was root until now or was not.
-func (c *Contest) Begin(now time.Duration, wasRoot bool) {
-	*c = Contest{since: now, wasRoot: wasRoot, most: min(max(2*c.most, leastLead), mostLead)}
+// Begin begins a comparison, of a device that was root until now or was not. All of the
+// lead counts where the device downloads to find out who is quicker.
+func (c *Contest) Begin(now time.Duration, wasRoot, all bool) {
+	most := min(max(2*c.most, leastLead), mostLead)
+	*c = Contest{since: now, wasRoot: wasRoot, limit: most, most: most}
+	if all {
+		c.limit = mostLead
+	}
 }
 
 // Origin counts a chunk that the download brought.
 func (c *Contest) Origin() {
 	c.origin++
-	c.lead = min(c.lead+1, c.most)
+	c.lead = min(c.lead+1, c.limit)
 }
 
 // Peer counts a chunk that a peer brought, and reports whether peers have made good
@@ -41,10 +47,6 @@ func (c *Contest) Peer() bool {
 	c.lead = max(c.lead-1, 0)
 	return c.lead == 0
 }
-
-// Quicker records that the origin was found clearly quicker than peers: they have to make
-// good all of its lead.
-func (c *Contest) Quicker() { c.most = mostLead }
 
 // Another begins to count anew, of another root: what it brings counts from then on.
 // The lead stays.

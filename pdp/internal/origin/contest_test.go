@@ -9,22 +9,22 @@ import (
 // one that brings a chunk now and then does not.
 func TestContest(t *testing.T) {
 	var c Contest
-	c.Begin(0, false)
+	c.Begin(0, false, false)
 	if !c.Peer() {
 		t.Error("the origin brought nothing, and the peer's chunk does not do")
 	}
 	// A parent serves again: its chunks come one upon the other.
-	c.Begin(0, false)
-	c = Contest{most: leastLead}
+	c = Contest{}
+	c.Begin(0, false, false)
 	for range 100 {
 		c.Origin()
 	}
 	if c.Peer() || !c.Peer() {
 		t.Errorf("a parent that serves again has to make good %d more", c.lead)
 	}
-	// Of an origin that was found quicker all of the lead counts.
-	c = Contest{most: leastLead}
-	c.Quicker()
+	// Where the device wants to know who is quicker, all of the lead counts.
+	c = Contest{}
+	c.Begin(0, false, true)
 	for range 10 {
 		c.Origin()
 	}
@@ -33,7 +33,11 @@ func TestContest(t *testing.T) {
 			t.Errorf("chunk %d: %d to make good", i, c.lead)
 		}
 	}
-	c = Contest{most: leastLead}
+	if c.Begin(0, false, false); c.limit != 2*leastLead {
+		t.Errorf("%d count in the next download", c.limit)
+	}
+	c = Contest{}
+	c.Begin(0, false, false)
 	for range 100 {
 		c.Origin()
 	}
@@ -47,7 +51,7 @@ func TestContest(t *testing.T) {
 	}
 	// The lead grows with each download that was ended, up to a bound.
 	for range 10 {
-		c.Begin(0, false)
+		c.Begin(0, false, false)
 	}
 	for range 1000 {
 		c.Origin()
@@ -65,7 +69,7 @@ func TestContest(t *testing.T) {
 // peers give nothing.
 func TestUnmatched(t *testing.T) {
 	var c Contest
-	c.Begin(time.Second, true)
+	c.Begin(time.Second, true, false)
 	c.Origin()
 	if c.Unmatched(time.Minute) {
 		t.Error("after one chunk")
