@@ -80,7 +80,7 @@ func (f *proxyFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.address, "address", "", "own address, IP or IP/PREFIX (default: that of the interface)")
 	fl.StringVar(&f.iface, "interface", "", "interface to take the address from (default: that of the default route)")
 	fl.Uint16Var(&f.port, "port", 0, "peer port, UDP and TCP (default 4051)")
-	fl.StringVar(&f.cacert, "cacert", "", "file with the CA certificates that HTTPS servers are verified against (PEM)")
+	fl.StringVar(&f.cacert, "cacert", "", "file with the CA certificates of HTTPS servers (PEM)")
 	fl.StringVar(&f.limitRate, "limit-rate", "", "most bytes a second from servers for what is shared, such as 200k or 2M")
 	fl.BoolVar(&f.noSync, "no-sync", false, "do not wait for the disk: for laboratories, a power cut may damage copies")
 	stateFlag(fl, &f.state)

@@ -83,7 +83,7 @@ func Options() []Option {
 			"", text(func(c *Config) *string { return &c.Controller })},
 		{"token-file", "", false, "file with the enrolment token or site key that makes this device known to the controller",
 			"", text(func(c *Config) *string { return &c.TokenFile })},
-		{Name: "cacert", Help: "file with the CA certificates that HTTPS servers are verified against (PEM)",
+		{Name: "cacert", Help: "file with the CA certificates of HTTPS servers (PEM)",
 			Unset: "the certificates of the system", set: text(func(c *Config) *string { return &c.CACert })},
 		{"state", "/var/lib/peerload", false, "directory of all that survives a restart",
 			"", text(func(c *Config) *string { return &c.State })},

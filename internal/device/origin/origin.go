@@ -331,6 +331,9 @@ func (m *Mux) piece() int {
 	return int(min(max(1, m.cfg.LimitRate/10), math.MaxInt32))
 }
 
+// write says how to write where a file is.
+const write = "write HOST/PATH, or a URL such as http://10.0.0.5/fw/app.bin"
+
 // badURL says what is wrong with a URL without repeating it: there may be a
 // password in it.
 func badURL(err error) error {
@@ -338,7 +341,7 @@ func badURL(err error) error {
 	if errors.As(err, &u) {
 		err = u.Err
 	}
-	return fmt.Errorf("origin: that is no URL: %w; write HOST/PATH, or a URL such as http://10.0.0.5/fw/app.bin", err)
+	return fmt.Errorf("origin: that is no URL: %w; %s", err, write)
 }
 
 // Candidates returns the URLs to try, in order. A text with a scheme is one
@@ -352,8 +355,7 @@ func Candidates(text string) ([]*url.URL, error) {
 			return nil, badURL(err)
 		}
 		if u.Host == "" && u.Scheme != "file" {
-			return nil, fmt.Errorf("origin: %q names no host: write HOST/PATH, or a URL such as http://10.0.0.5/fw/app.bin",
-				Shown(u))
+			return nil, fmt.Errorf("origin: %q names no host: %s", Shown(u), write)
 		}
 		return []*url.URL{u}, nil
 	}
@@ -362,8 +364,8 @@ func Candidates(text string) ([]*url.URL, error) {
 		return nil, badURL(err)
 	}
 	if u.Hostname() == "" || strings.Trim(u.Path, "/") == "" {
-		return nil, fmt.Errorf("origin: %q is neither a URL nor HOST/PATH: write it such as http://10.0.0.5/fw/app.bin",
-			strings.TrimPrefix(Shown(u), "http://"))
+		return nil, fmt.Errorf("origin: %q is neither a URL nor HOST/PATH: %s",
+			strings.TrimPrefix(Shown(u), "http://"), write)
 	}
 	t := *u
 	t.Scheme, t.User = "tftp", nil

@@ -23,7 +23,7 @@ const (
 )
 
 // errPlace says that a redirect leads to where the server itself is not.
-var errPlace = fmt.Errorf("%w: a redirect to an address of this device itself, or of its link only, is not followed: "+
+var errPlace = fmt.Errorf("%w: a redirect to this device itself, or to its link only, is not followed: "+
 	"the server is elsewhere", ErrAnswer)
 
 func placeOf(a netip.Addr) place {

@@ -38,16 +38,16 @@ type Flags struct {
 func (o *Flags) Register(fl *pflag.FlagSet) {
 	o.given = fl.Changed
 	fl.StringArrayVarP(&o.Headers, "header", "H", nil, "HTTP header for the server, as 'Name: value'; may be repeated")
-	fl.StringVar(&o.cacert, "cacert", "", "file with the CA certificates that HTTPS servers are verified against (PEM)")
+	fl.StringVar(&o.cacert, "cacert", "", "file with the CA certificates of HTTPS servers (PEM)")
 	fl.StringVar(&o.cert, "cert", "", "file with the client certificate (PEM)")
 	fl.StringVar(&o.key, "key", "", "file with the client certificate's key (PEM; default: the --cert file)")
 	fl.StringVar(&o.limitRate, "limit-rate", "", "most bytes a second from the server, such as 200k or 2M")
 	fl.IntVar(&o.connections, "origin-connections", 0,
-		"most connections at the same time over which a file is downloaded, 1 to 16; as many as bring more (default 16)")
+		"most connections for a file, 1 to 16; as many as bring more (default 16)")
 	fl.BoolVar(&o.background, "background", false,
 		"give way to everything else on the line, as an agent's downloads over HTTP do")
 	fl.IntVar(&o.retry, "retry", 2,
-		"how often to try the server again when it fails; without it, one that has served is also tried for a minute")
+		"how often to try a server again that fails; without it, one that has served is also tried for a minute")
 	fl.DurationVar(&o.connectTimeout, "connect-timeout", 0,
 		"how long the server may take to accept a connection (default 5s)")
 	fl.IntVar(&o.block, "tftp-blksize", 0, "TFTP block size in bytes (default 1428)")
