@@ -129,6 +129,51 @@ func TestAllHaveWords(t *testing.T) {
 	}
 }
 
+// TestOrdersHaveWords: whatever a rollout cannot be told to in its state is named in Japanese.
+func TestOrdersHaveWords(t *testing.T) {
+	names, err := filepath.Glob(filepath.FromSlash("../rollout/*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	orders := 0
+	for _, name := range names {
+		for _, order := range literals(t, name, "wrong") {
+			orders++
+			said := Say("it is running, and only one that is paused can be told to "+order, true)
+			if strings.Contains(said, order) {
+				t.Errorf("%s: %s", name, said)
+			}
+		}
+	}
+	if orders < 10 {
+		t.Errorf("only %d orders were found", orders)
+	}
+}
+
+// literals are the texts with which a file calls a function or a method first.
+func literals(t *testing.T, path, function string) (texts []string) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		call, is := n.(*ast.CallExpr)
+		if !is || len(call.Args) == 0 {
+			return true
+		}
+		f, isMethod := call.Fun.(*ast.SelectorExpr)
+		text, isText := call.Args[0].(*ast.BasicLit)
+		if isMethod && isText && f.Sel.Name == function {
+			if s, err := strconv.Unquote(text.Value); err == nil {
+				texts = append(texts, s)
+			}
+		}
+		return true
+	})
+	return texts
+}
+
 func excused(format string) bool {
 	for strings.HasPrefix(format, "%w: ") {
 		format = format[len("%w: "):]
