@@ -325,6 +325,9 @@ func (o *outliner) walk(n *xhtml.Node) {
 			says = append(says, strings.TrimSuffix(key+"="+v, "="))
 		}
 	}
+	if strings.Contains(at["class"], "danger") {
+		says = append(says, "danger")
+	}
 	if len(says) > 0 || !inline {
 		o.line = append(o.line, strings.TrimSpace("<"+n.Data+" "+strings.Join(says, " "))+">")
 	}
