@@ -150,28 +150,35 @@ func TestOrdersHaveWords(t *testing.T) {
 	}
 }
 
-// literals are the texts with which a file calls a function or a method first.
-func literals(t *testing.T, path, function string) (texts []string) {
+// literals are the texts that a file gives to a method first.
+func literals(t *testing.T, path, method string) (texts []string) {
+	t.Helper()
+	callsIn(t, path, func(called string, call *ast.CallExpr) {
+		_, isMethod := call.Fun.(*ast.SelectorExpr)
+		if text, ok := literal(call.Args[0]); ok && isMethod && called == method {
+			texts = append(texts, text)
+		}
+	})
+	return texts
+}
+
+// callsIn visits the calls of a file that have arguments, with the names of what they call.
+func callsIn(t *testing.T, path string, visit func(called string, call *ast.CallExpr)) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
-		call, is := n.(*ast.CallExpr)
-		if !is || len(call.Args) == 0 {
-			return true
-		}
-		f, isMethod := call.Fun.(*ast.SelectorExpr)
-		text, isText := call.Args[0].(*ast.BasicLit)
-		if isMethod && isText && f.Sel.Name == function {
-			if s, err := strconv.Unquote(text.Value); err == nil {
-				texts = append(texts, s)
+		if call, ok := n.(*ast.CallExpr); ok && len(call.Args) > 0 {
+			called := fmt.Sprint(call.Fun)
+			if sel, ok := call.Fun.(*ast.SelectorExpr); ok {
+				called = sel.Sel.Name
 			}
+			visit(called, call)
 		}
 		return true
 	})
-	return texts
 }
 
 func excused(format string) bool {
@@ -211,21 +218,9 @@ func sample(format string) string {
 // refusalsIn are the formats of the errors that a file makes.
 func refusalsIn(t *testing.T, name string) (formats []string) {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ast.Inspect(file, func(n ast.Node) bool {
-		call, ok := n.(*ast.CallExpr)
-		if !ok || len(call.Args) == 0 {
-			return true
-		}
-		called := fmt.Sprint(call.Fun)
-		if sel, ok := call.Fun.(*ast.SelectorExpr); ok {
-			called = sel.Sel.Name
-		}
+	callsIn(t, name, func(called string, call *ast.CallExpr) {
 		if !slices.Contains([]string{"Errorf", "New", "invalid", "refused", "beyond", "problem"}, called) {
-			return true
+			return
 		}
 		at := call.Args[0]
 		if called == "problem" && len(call.Args) == 3 { // of package api, with its status and its word before
@@ -238,7 +233,6 @@ func refusalsIn(t *testing.T, name string) (formats []string) {
 		if letters := verb.ReplaceAllString(text, ""); ok && strings.Contains(strings.Trim(letters, " :"), " ") {
 			formats = append(formats, text)
 		}
-		return true
 	})
 	return formats
 }
