@@ -377,7 +377,7 @@ func (s *rig) accepted(b *visitor, f sentForm, all *strings.Builder) {
 		p := b.send(f)
 		fmt.Fprintf(all, "$ %s %q\n%s%d %s\n", f.path, f.fields, s.watched.writes.said(), p.code, p.path)
 		again := filled(s.t, p.text, false)
-		i := slices.IndexFunc(again, func(f sentForm) bool { return f.path == "/change" || f.path == "/bulk/run" })
+		i := slices.IndexFunc(again, func(f sentForm) bool { return f.path == "/changes" || f.path == "/bulk/run" })
 		if i < 0 {
 			return
 		}
