@@ -167,8 +167,11 @@ func (r *review) end() {
 
 // drop ends a review that cannot go on: the way to the origin was given up.
 func (r *review) drop() {
+	if r.state == comparing {
+		r.wait *= 2
+	}
 	if r.state != satisfied {
-		r.next(r.wait << (r.state - queued)) // one that had not begun is none
+		r.next(r.wait)
 	}
 }
 
