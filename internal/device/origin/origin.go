@@ -331,8 +331,8 @@ func (m *Mux) piece() int {
 	return int(min(max(1, m.cfg.LimitRate/10), math.MaxInt32))
 }
 
-// write says how to write where a file is.
-const write = "write HOST/PATH, or a URL such as http://10.0.0.5/fw/app.bin"
+// howTo says how to write where a file is.
+const howTo = "write HOST/PATH, or a URL such as http://10.0.0.5/fw/app.bin"
 
 // badURL says what is wrong with a URL without repeating it: there may be a
 // password in it.
@@ -341,7 +341,7 @@ func badURL(err error) error {
 	if errors.As(err, &u) {
 		err = u.Err
 	}
-	return fmt.Errorf("origin: that is no URL: %w; %s", err, write)
+	return fmt.Errorf("origin: that is no URL: %w; %s", err, howTo)
 }
 
 // Candidates returns the URLs to try, in order. A text with a scheme is one
@@ -355,7 +355,7 @@ func Candidates(text string) ([]*url.URL, error) {
 			return nil, badURL(err)
 		}
 		if u.Host == "" && u.Scheme != "file" {
-			return nil, fmt.Errorf("origin: %q names no host: %s", Shown(u), write)
+			return nil, fmt.Errorf("origin: %q names no host: %s", Shown(u), howTo)
 		}
 		return []*url.URL{u}, nil
 	}
@@ -365,7 +365,7 @@ func Candidates(text string) ([]*url.URL, error) {
 	}
 	if u.Hostname() == "" || strings.Trim(u.Path, "/") == "" {
 		return nil, fmt.Errorf("origin: %q is neither a URL nor HOST/PATH: %s",
-			strings.TrimPrefix(Shown(u), "http://"), write)
+			strings.TrimPrefix(Shown(u), "http://"), howTo)
 	}
 	t := *u
 	t.Scheme, t.User = "tftp", nil
