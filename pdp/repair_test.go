@@ -388,6 +388,22 @@ func TestNoTableOfTheRoot(t *testing.T) {
 	}
 }
 
+// TestRootFindsItsFileWrong: where the root was asked for its table a moment before it found
+// its own file wrong, and starts over, the others wait for it and do not go to the server.
+func TestRootFindsItsFileWrong(t *testing.T) {
+	m, link, now := suspicious(t)
+	now += 10 * time.Millisecond
+	m.Step(now, claimed(1, &wire.Claim{Rank: wire.Rank{}.Confirm(), Size: 1 << 20}), nil)
+	if m.held.Count() != 0 || m.following.of(link) != nil {
+		t.Fatalf("holds %d, attached %v", m.held.Count(), m.following.attached())
+	}
+	for end := now + m.cfg.Transfer.FallbackJitter; now < end; now += 10 * time.Millisecond {
+		if from := open(m.Step(now, nil, nil)); from >= 0 {
+			t.Fatalf("asks the server from chunk %d on", from)
+		}
+	}
+}
+
 // TestStepsDownBeforeItsTable: a root that sent wrong bytes and steps down before it is asked
 // for its table is distrusted, whoever is root then: this device, or one that has not got
 // the file yet. That one is not, and may start over once.

@@ -220,7 +220,7 @@ func (t *Follower) lost(now time.Duration, why wire.Reason, out *Output) {
 	case wire.ReasonWrongEpoch:
 		t.failed = wire.Peer{}
 	case wire.ReasonFull, wire.ReasonYields, wire.ReasonLoop, wire.ReasonNotYet, wire.ReasonDone, wire.ReasonStopped,
-		wire.ReasonRootOfFile:
+		wire.ReasonRootOfFile, wire.ReasonDigestMismatch:
 	default:
 		t.trouble.failures++ // the others are no fault of the parent
 	}

@@ -112,16 +112,19 @@ func TestUnansweredDialFails(t *testing.T) {
 	}
 }
 
-func TestFullIsNoFailure(t *testing.T) {
-	m, root := following(t)
-	now, _ := m.Deadline()
-	tick(m, now)
-	var o Output
-	m.Place(now, root, &wire.Place{Parent: root}, &o)
-	var f Output
-	m.Fail(now, wire.ReasonFull, &f)
-	if m.Failures() != 0 {
-		t.Error("a parent without a free slot counts as failed")
+// TestNoFailures: a parent without a free slot has not failed, nor one that sent the whole
+// file, whichever of its bytes are wrong.
+func TestNoFailures(t *testing.T) {
+	for _, why := range []wire.Reason{wire.ReasonFull, wire.ReasonDigestMismatch} {
+		m, root := following(t)
+		now, _ := m.Deadline()
+		tick(m, now)
+		var o, f Output
+		m.Place(now, root, &wire.Place{Parent: root}, &o)
+		m.Fail(now, why, &f)
+		if m.Failures() != 0 {
+			t.Errorf("%v counts as a failure", why)
+		}
 	}
 }
 
