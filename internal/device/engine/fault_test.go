@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/peerload/peerload/internal/device/origin"
+	"github.com/peerload/peerload/internal/device/slot"
 	"github.com/peerload/peerload/internal/testkit/faultdisk"
 	"github.com/peerload/peerload/load"
 	"github.com/peerload/peerload/pdp"
@@ -252,7 +253,8 @@ func TestSenselessBodies(t *testing.T) {
 	}
 }
 
-// TestTwice: one device fetches one content once at a time.
+// TestTwice: one device fetches one content once at a time, and keeps nothing of a second try
+// from others.
 func TestTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, 300_000, 1)
@@ -260,9 +262,14 @@ func TestTwice(t *testing.T) {
 		s.fetch(d, false)
 		spec := s.spec(d, false)
 		spec.Target += ".other"
-		if f, err := d.Fetch(spec); !errors.Is(err, ErrTwice) {
+		if f, err := d.Fetch(spec); !errors.Is(err, ErrTwice) || f != nil {
 			t.Errorf("%v, %v", f, err)
 		}
+		p, err := slot.OpenPartial(d.cfg.Files, spec.Target, slot.Spec{Key: spec.key(), Digest: spec.Digest}, d.cfg.Slot)
+		if err != nil {
+			t.Fatalf("another program cannot have it: %v", err)
+		}
+		p.Close()
 		d.stop()
 		synctest.Wait()
 	})

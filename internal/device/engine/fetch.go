@@ -26,7 +26,10 @@ func (d *Device) Fetch(spec Spec) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f, d.begin(f, true)
+	if err := d.begin(f, true); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // open prepares the content and the machine of a file.
@@ -75,8 +78,8 @@ func (j *job) openContent() (part *slot.Partial, held bool, err error) {
 	return part, false, err
 }
 
-// begin passes a file to the loop. Without gate it waits for its turn at the
-// origin.
+// begin passes a file to the loop, or closes its content. Without gate it waits for its turn
+// at the origin.
 func (d *Device) begin(f *File, gate bool) error {
 	j := f.j
 	var err error
@@ -119,6 +122,10 @@ func (d *Device) begin(f *File, gate bool) error {
 			j.step(now, pdp.Gate{})
 		}
 	})
+	if err != nil { // nobody else would let go of the lock
+		j.stop()
+		_ = j.part.Close()
+	}
 	return err
 }
 

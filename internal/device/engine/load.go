@@ -349,11 +349,11 @@ func (r *LoadRun) fetchAll(ctx context.Context, specs []Spec) ([]*File, error) {
 			return err
 		}
 		first := len(files) == 0
-		files = append(files, f)
-		r.Files = append(r.Files, f)
 		if err := r.dev.begin(f, first); err != nil {
 			return err
 		}
+		files = append(files, f)
+		r.Files = append(r.Files, f)
 		if !first {
 			r.dev.chain(files[len(files)-2], f)
 		}

@@ -124,7 +124,7 @@ func (d *Device) Hold(spec Spec) (*File, error) {
 	}
 	f := d.newFile(spec, p, true)
 	if err := d.begin(f, true); err != nil {
-		return nil, errors.Join(err, p.Close())
+		return nil, err
 	}
 	return f, nil
 }
