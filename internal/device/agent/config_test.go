@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -259,10 +261,69 @@ func TestProgressLines(t *testing.T) {
 	}
 }
 
+// TestRebootCommandThatFails: a command that is to restart the device and fails is an error,
+// with its status and what it printed last; so is one that cannot be run.
+func TestRebootCommandThatFails(t *testing.T) {
+	for command, want := range map[string]string{
+		"printf 'not now' >&2; exit 3": "exit status 3", "kill -9 $$": "signal: killed", "exit 0": ""} {
+		in := newInstaller(Config{RebootCommand: command, HookTimeout: time.Minute}, slog.New(slog.DiscardHandler), &quota{})
+		_, err := in.Do(t.Context(), upgrade.StepReboot, Job{})
+		var step *StepError
+		if want == "" && err != nil || want != "" && (!errors.As(err, &step) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v", command, err)
+		}
+		var out *outputError
+		if errors.As(err, &out) != strings.Contains(command, "printf") || out != nil && out.lines != "not now" {
+			t.Errorf("%s: it said %+v", command, out)
+		}
+	}
+}
+
+// TestLogServerThatFails: a log server that cannot be used is named, and tried again when it
+// is set once more.
+func TestLogServerThatFails(t *testing.T) {
+	s := newSink(slog.New(slog.DiscardHandler), nil)
+	defer s.close()
+	const bad = "127.0.0.1:99999"
+	for range 2 {
+		if err := s.logTo(bad, "host", netip.Addr{}); err == nil || !strings.Contains(err.Error(), "log server "+bad+": ") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// TestLines: lines come out whole however they were written, with at most maxLine bytes, and
+// the last one without a line feed too.
+func TestLines(t *testing.T) {
+	long := strings.Repeat("x", maxLine)
+	for _, c := range []struct{ writes, lines []string }{
+		{[]string{"on", "e\ntwo\r\nth", "r", "ee"}, []string{"one", "two", "three"}},
+		{[]string{"\n", "\na\n"}, []string{"", "", "a"}},
+		{[]string{long + "yz\nb\n"}, []string{long, "b"}},
+		{[]string{long[1:], "yz", "z\nb\n"}, []string{long[1:] + "y", "b"}},
+		{[]string{long, "y"}, []string{long}},
+		{[]string{"\xff\n"}, []string{"?"}},
+		{nil, nil},
+	} {
+		var got []string
+		w := &lineWriter{line: func(s string) { got = append(got, s) }}
+		for _, s := range c.writes {
+			if n, err := w.Write([]byte(s)); n != len(s) || err != nil {
+				t.Errorf("writes %d of %d bytes, %v", n, len(s), err)
+			}
+		}
+		w.end()
+		if !slices.Equal(got, c.lines) {
+			t.Errorf("%q, not %q", got, c.lines)
+		}
+	}
+}
+
 // FuzzLines: however output is cut, the lines are the same.
 func FuzzLines(f *testing.F) {
 	f.Add([]byte("one\ntwo\r\nthree"), uint8(2))
 	f.Add([]byte("one\n\nthree and four\nfive"), uint8(1))
+	f.Add([]byte("no line feed"), uint8(4))
 	f.Fuzz(func(t *testing.T, b []byte, cut uint8) {
 		var whole, parts []string
 		w := &lineWriter{line: func(s string) { whole = append(whole, s) }}
@@ -273,6 +334,8 @@ func FuzzLines(f *testing.F) {
 			_, _ = p.Write(b[at : at+n])
 			at += n
 		}
+		w.end()
+		p.end()
 		for _, s := range whole {
 			if len(s) > maxLine*3 {
 				t.Fatalf("a line of %d bytes", len(s))

@@ -418,7 +418,7 @@ func TestListenerTaken(t *testing.T) {
 func TestHookOutputIsBounded(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "hook")
-	write(t, name, "#!/bin/sh\nyes 'a line' | head -n 1000\nyes 'wrong' | head -n 1000 >&2\necho the last >&2\n")
+	write(t, name, "#!/bin/sh\nyes 'a line' | head -n 1000\nyes 'wrong' | head -n 1000 >&2\nprintf 'the last' >&2\n")
 	var log lockedBuffer
 	h := newInstaller(Config{Hook: name, HookTimeout: time.Minute}, slog.New(slog.NewTextHandler(&log, nil)), &quota{})
 	for range 15 {

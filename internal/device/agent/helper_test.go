@@ -239,6 +239,22 @@ func write(t *testing.T, name, text string) {
 	}
 }
 
+// openFiles are the files below a folder that this process has open.
+func openFiles(t *testing.T, below string) (names []string) {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		// Another test may close it meanwhile.
+		if name, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && strings.HasPrefix(name, below+"/") {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // runner is a daemon that runs in this process.
 type runner struct {
 	*Daemon
@@ -287,6 +303,9 @@ func startWith(t *testing.T, c Config, s Setup) *runner {
 			cancel()
 			if err := <-ended; err != nil {
 				t.Errorf("the daemon ended: %v", err)
+			}
+			for _, f := range openFiles(t, c.State) {
+				t.Errorf("%s is still open after the daemon's end", f)
 			}
 		})
 	}

@@ -159,15 +159,18 @@ func (p programs) run(ctx context.Context, env []string, progress func(int, stri
 	}
 	out := &printed{log: p.log, program: name, all: p.all, left: stepLines}
 	defer out.end()
-	cmd.Stdout = &lineWriter{line: func(line string) {
+	stdout := &lineWriter{line: func(line string) {
 		if percent, text, ok := parseProgress(line); ok {
 			progress(percent, text)
 		} else if line != "" {
 			out.line(slog.LevelInfo, line)
 		}
 	}}
-	cmd.Stderr = &lineWriter{line: func(line string) { out.line(slog.LevelWarn, line) }}
+	stderr := &lineWriter{line: func(line string) { out.line(slog.LevelWarn, line) }}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
 	err = cmd.Run()
+	stdout.end()
+	stderr.end()
 	said = out.tail()
 	var exit *exec.ExitError
 	switch {
@@ -278,7 +281,7 @@ func parseProgress(line string) (percent int, text string, ok bool) {
 // maxLine bounds a line of a program, in bytes; the rest of it is dropped.
 const maxLine = 1000
 
-// lineWriter hands out whole lines.
+// lineWriter hands out lines as soon as they are whole.
 type lineWriter struct {
 	line func(string)
 	rest []byte
@@ -295,9 +298,21 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 			w.rest = append(w.rest, p[:min(len(p), maxLine-min(maxLine, len(w.rest)))]...)
 			break
 		}
-		all := append(w.rest, tok...)
-		w.line(strings.ToValidUTF8(string(all[:min(len(all), maxLine)]), "?"))
-		w.rest, p = w.rest[:0], p[adv:]
+		w.rest = append(w.rest, tok...)
+		w.hand()
+		p = p[adv:]
 	}
 	return n, nil
+}
+
+// end hands out what came after the last line feed: a program that fails may leave that out.
+func (w *lineWriter) end() {
+	if len(w.rest) > 0 {
+		w.hand()
+	}
+}
+
+func (w *lineWriter) hand() {
+	w.line(strings.ToValidUTF8(string(w.rest[:min(len(w.rest), maxLine)]), "?"))
+	w.rest = w.rest[:0]
 }

@@ -461,6 +461,20 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestTally: what files have moved is counted over all instances, those that have ended too.
+func TestTally(t *testing.T) {
+	p := place{instance: &instance{past: traffic{100, 200, 300, 400}}}
+	p.moved(traffic{1, 2, 3, 4})
+	p.moved(traffic{10, 20, 30, 40})
+	if got, _, _ := p.tally(); got != (traffic{111, 222, 333, 444}) {
+		t.Errorf("counts %+v", got)
+	}
+	p.instance = nil
+	if got, _, _ := p.tally(); got != (traffic{11, 22, 33, 44}) {
+		t.Errorf("counts %+v without an instance", got)
+	}
+}
+
 // TestPageLooks loads the device's page in every state, in both languages, both looks and
 // two widths: nothing is refused by its policy or cut off, and axe-core finds no barrier.
 // With PEERLOAD_SHOTS it leaves pictures in that folder.
