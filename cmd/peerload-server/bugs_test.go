@@ -58,6 +58,7 @@ func (o *office) effectiveIn(t *testing.T, device, setting string) domain.Effect
 // model shows every setting, and the models of the bugs share once told to.
 func TestCSCso40251CSCtb49726(t *testing.T) {
 	tiers.Long(t, "it starts the programs many times")
+	t.Parallel()
 	o := newOffice(t)
 	o.start()
 	for line := range strings.Lines(o.ok("model list --json")) {
@@ -107,6 +108,7 @@ func TestCSCsh98792(t *testing.T) {
 // why. The value in effect and its level are shown.
 func TestCSCud66570(t *testing.T) {
 	tiers.Long(t, "it builds the programs and starts them")
+	t.Parallel()
 	o := newOffice(t)
 	o.start()
 	o.ok("device add SEP000000007931 --model 7931")

@@ -242,6 +242,7 @@ const mac, sep = "00:11:22:33:44:55", "SEP001122334455"
 // there afterwards.
 func TestController(t *testing.T) {
 	tiers.Long(t, "it builds the programs and starts them")
+	t.Parallel()
 	o := newOffice(t)
 	o.start()
 	if o.at.Setup == "" || !strings.HasPrefix(o.at.API, "https://127.0.0.1:") || len(o.at.Fingerprint) != 64 {
@@ -489,6 +490,7 @@ func TestSiteLimits(t *testing.T) {
 // is published, and the probable error is told.
 func TestLoadOfUnknownModel(t *testing.T) {
 	tiers.Long(t, "it builds the programs and starts them")
+	t.Parallel()
 	o := newOffice(t)
 	o.start()
 	o.ok("device add 020000000001 --model robot")

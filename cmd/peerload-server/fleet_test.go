@@ -58,7 +58,7 @@ func TestFleet(t *testing.T) {
 	o.ok("load assign fw-7941 --model 7941")
 	o.ok("trust export --out @trust")
 	o.file("key", o.ok("enrolment add site --site-key --profile lobby"))
-	port := fmt.Sprint(20000 + os.Getpid()%20000)
+	port := sitePort()
 	var phones []*phone
 	for i := range 12 {
 		model := []string{"linux-arm", "7941", "7961"}[i%3]
@@ -266,7 +266,7 @@ func sharers(t *testing.T) (o *office, agent, port string) {
 	o.ok("load assign good --model 7911")
 	o.ok("trust export --out @trust")
 	o.file("key", o.ok("enrolment add site --site-key"))
-	return o, agent, fmt.Sprint(20000 + os.Getpid()%20000)
+	return o, agent, sitePort()
 }
 
 // TestCSCtg96408: devices did not boot after an upgrade. A load of which one
@@ -274,6 +274,7 @@ func sharers(t *testing.T) (o *office, agent, port string) {
 // again; both times what runs is the load from before, whole, and the
 // controller is told why.
 func TestCSCtg96408(t *testing.T) {
+	t.Parallel()
 	o, agent, port := sharers(t)
 	p := &phone{name: "SEP000000007911", model: "7911", load: "good", log: &bytes.Buffer{}}
 	o.ok("device add " + p.name + " --model " + p.model)
@@ -336,6 +337,7 @@ var cellLabel = regexp.MustCompile(`<td data-l="[^"]*">`)
 // with its level, the role, the source of each file and the peers, and the
 // controller shows the same.
 func TestCSCui49910(t *testing.T) {
+	t.Parallel()
 	o, agent, port := sharers(t)
 	var phones []*phone
 	for i := range 2 { // the second comes when the first is done, and so finds a peer
@@ -400,6 +402,7 @@ func (o *office) pageOf(p *phone) string {
 // are to the controller: their defaults hold there, two of one group share, and
 // a load that was published under another name of the model is theirs.
 func TestExtendedModel(t *testing.T) {
+	t.Parallel()
 	o, agent, port := sharers(t)
 	o.file("models.json", `{"model": [
 		{"name": "Camera 1", "aliases": ["C1"], "family": "camera", "can_share": true, "group": "cameras",
@@ -440,6 +443,7 @@ func TestExtendedModel(t *testing.T) {
 // TestClassicLoad: a load that nobody signs, put into the controller's
 // directory by hand, made known, and assigned, runs where the setting allows it.
 func TestClassicLoad(t *testing.T) {
+	t.Parallel()
 	o, agent, port := sharers(t)
 	o.file("data/repository/SCCP41.loads", "# classic\r\napp.sbn\r\ndsp.sbn\r\n")
 	o.file("data/repository/app.sbn", strings.Repeat("app ", 50_000))

@@ -11,7 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -32,9 +34,18 @@ func free(t *testing.T) string {
 	return ln.Addr().String()
 }
 
+// sites counts the sites of these tests.
+var sites atomic.Int32
+
+// sitePort returns the port of the devices of one site. Tests run side by side, and devices on
+// one port would be one site: they hear each other, and share the files that they have in
+// common.
+func sitePort() string { return strconv.Itoa(20000 + (32*os.Getpid()+int(sites.Add(1)))%20000) }
+
 // TestAdministratorsGuide runs every command of docs/ADMIN.md in one shell.
 func TestAdministratorsGuide(t *testing.T) {
 	tiers.Long(t, "it starts the programs many times")
+	t.Parallel()
 	runGuide(t, "../../docs/ADMIN.md", 40, "peer-sharing  off    device",
 		"<loadInformation model=\"Cisco IP Phone 7941\">fw-1</loadInformation>",
 		"phones.csv: 2 rows: 2 created, 0 changed, 0 unchanged, 0 refused", "peerload_build_info", "loadInformation115",
@@ -156,11 +167,10 @@ func TestReadme(t *testing.T) {
 		t.Fatal("the section is not there")
 	}
 	page := free(t)
-	port := 20000 + os.Getpid()%20000
 	script := strings.NewReplacer("127.0.0.1:8443", free(t), "127.0.0.1:6970", free(t), "127.0.0.1:8090", page,
 		"--tftp off &", "--tftp off > serve.out & server=$!\nn=0; until grep -q setup serve.out; do n=$((n+1)); [ $n -lt "+
 			"200 ] || exit 99; sleep 0.05; done",
-		"peerload agent", fmt.Sprintf("peerload agent --port %d", port)).Replace(block[1])
+		"peerload agent", "peerload agent --port "+sitePort()).Replace(block[1])
 	begins := strings.Index(script, "peerload agent")
 	if begins < 0 {
 		t.Fatal("no agent is started")
@@ -191,6 +201,7 @@ func TestReadme(t *testing.T) {
 // and directories stand there, are those of the test.
 func TestAgentsGuide(t *testing.T) {
 	tiers.Long(t, "it starts a daemon several times")
+	t.Parallel()
 	text, err := os.ReadFile("../../docs/AGENT.md")
 	if err != nil {
 		t.Fatal(err)
@@ -226,7 +237,7 @@ func TestAgentsGuide(t *testing.T) {
 	d := &guideDevice{office: o, bin: program(t, "peerload"), page: page}
 	d.env = append(o.env, "PEERLOAD_STATE="+o.path("state"), "PEERLOAD_MAC="+mac,
 		"PEERLOAD_ADDRESS=127.67."+fmt.Sprint(os.Getpid()%250)+".1/8",
-		"PEERLOAD_PORT="+fmt.Sprint(20000+os.Getpid()%20000), "PEERLOAD_TRUST="+o.path("etc/trust"),
+		"PEERLOAD_PORT="+sitePort(), "PEERLOAD_TRUST="+o.path("etc/trust"),
 		"PEERLOAD_BOOT_ID="+o.path("boot"), "PEERLOAD_CHECK_IN=1s")
 	t.Cleanup(d.end)
 	for _, c := range commands {
@@ -464,7 +475,7 @@ await() {
 // which it runs; what goes on running there does so in the background.
 func onBoxes(t *testing.T, guide string, pages []string) string {
 	t.Helper()
-	script := strings.NewReplacer("NET", fmt.Sprint(os.Getpid()%250), "PORT", fmt.Sprint(20000+os.Getpid()%20000)).
+	script := strings.NewReplacer("NET", fmt.Sprint(os.Getpid()%250), "PORT", sitePort()).
 		Replace(twoBoxes)
 	boxes := map[string]string{"A": "box a 5 " + pages[0] + "\n", "B": "box b 6 " + pages[1] + "\n"}
 	blocks := regexp.MustCompile("(?s)```sh\n# on (A|A and B)\n(.*?)```").FindAllStringSubmatch(guide, -1)
@@ -485,6 +496,7 @@ func onBoxes(t *testing.T, guide string, pages []string) string {
 // agents. It waits where a person would.
 func TestSiteGuide(t *testing.T) {
 	tiers.Long(t, "it starts the programs many times")
+	t.Parallel()
 	foreign.Program(t, "curl")
 	text, err := os.ReadFile("../../docs/SITE.md")
 	if err != nil {
