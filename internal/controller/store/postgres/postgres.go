@@ -134,7 +134,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 
 func migrate(ctx context.Context, db *sql.DB) error {
 	return locked(ctx, db, func() error {
-		if err := store.Migrate(ctx, "postgres", db, 0); err != nil {
+		if err := migrateTables(ctx, db); err != nil {
 			return err
 		}
 		if _, err := db.ExecContext(ctx, sharedTable); err != nil {
@@ -147,11 +147,33 @@ func migrate(ctx context.Context, db *sql.DB) error {
 	})
 }
 
+// migrateTries is how often a migration is begun that the server ends because it and a
+// controller at work wait for each other. Each try takes the server's deadlock_timeout, by
+// default a second.
+const migrateTries = 20
+
+func migrateTables(ctx context.Context, db *sql.DB) (err error) {
+	for range migrateTries {
+		if err = store.Migrate(ctx, "postgres", db, 0); !deadlocked(err) {
+			break
+		}
+	}
+	return err
+}
+
 // Codes of errors.
 const (
-	lockTimeout     = "55P03"
-	undefinedObject = "42704"
+	lockTimeout      = "55P03"
+	undefinedObject  = "42704"
+	deadlockDetected = "40P01"
 )
+
+// deadlocked reports whether the server ended a transaction because it and others waited
+// for each other: nothing of it was done, and it can be done again.
+func deadlocked(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == deadlockDetected
+}
 
 // indexTexts makes the index that finds devices by any part of their texts, where the
 // server has pg_trgm and lets us: without it such lists are right, and take longer.
@@ -214,13 +236,13 @@ func dialect() store.Dialect {
 }
 
 // away reports whether the server is not there, or not for us: it restarts or
-// shuts down (57P), has no connection left (53300), its connection broke (08), or
-// somebody holds a lock (55P03).
+// shuts down (57P), has no connection left (53300), its connection broke (08), somebody
+// holds a lock (55P03), or a migration of another controller went before (40P01).
 func away(err error) bool {
 	var e *pgconn.PgError
 	if errors.As(err, &e) {
 		return strings.HasPrefix(e.Code, "57P") || strings.HasPrefix(e.Code, "08") || e.Code == "53300" ||
-			e.Code == lockTimeout
+			e.Code == lockTimeout || e.Code == deadlockDetected
 	}
 	var network net.Error
 	return errors.As(err, new(*pgconn.ConnectError)) || errors.As(err, &network) || pgconn.SafeToRetry(err) ||

@@ -80,6 +80,66 @@ func TestOpenWhileWritten(t *testing.T) {
 	}
 }
 
+// TestMigratesBesideAWriter: a controller brings the tables up to date while another one
+// writes, and each waits for what the other has locked. If the server ends the migration it is
+// made again; a writer that it ends can ask again.
+func TestMigratesBesideAWriter(t *testing.T) {
+	ctx := t.Context()
+	for _, endsWriter := range []bool{false, true} {
+		at := shared.NewDatabase(t)
+		db, err := connect(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if err := store.Migrate(ctx, "postgres", db, 15); err != nil {
+			t.Fatal(err)
+		}
+		writer, err := db.BeginTx(ctx, nil)
+		if err == nil && !endsWriter {
+			_, err = writer.ExecContext(ctx, "SET LOCAL deadlock_timeout = 60000")
+		}
+		if err == nil {
+			_, err = writer.ExecContext(ctx, "UPDATE states SET failed = failed")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		patient := map[bool]string{false: "1000", true: "60000"}[endsWriter]
+		opened := make(chan error, 1)
+		go func() {
+			s, err := Open(ctx, Config{URL: with(t, with(t, at, "deadlock_timeout", patient), "lock_timeout", "60000")})
+			if err == nil {
+				err = s.Close()
+			}
+			opened <- err
+		}()
+		for waiting := 0; waiting == 0; { // the migration has tallies, and wants states
+			const waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'states'::regclass"
+			if err := db.QueryRowContext(ctx, waits).Scan(&waiting); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case err := <-opened:
+				t.Fatalf("the migration does not wait: %v", err)
+			default:
+			}
+		}
+		_, err = writer.ExecContext(ctx, "UPDATE tallies SET state = state")
+		if endsWriter != away(err) || !endsWriter && err != nil {
+			t.Errorf("the writer: %v", err)
+		}
+		if err := errors.Join(writer.Rollback(), <-opened); err != nil {
+			t.Errorf("the migration, if the writer ends %v: %v", endsWriter, err)
+		}
+		version := 0
+		err = db.QueryRowContext(ctx, "SELECT max(version_id) FROM goose_db_version").Scan(&version)
+		if err != nil || version < 16 {
+			t.Errorf("version %d, %v", version, err)
+		}
+	}
+}
+
 // TestAlive: the server is told to look whether a controller that holds locks is there
 // still, unless the URL says otherwise.
 func TestAlive(t *testing.T) {
