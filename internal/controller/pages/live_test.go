@@ -2,11 +2,14 @@ package pages
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -257,6 +260,33 @@ func TestLiveReconnects(t *testing.T) {
 	if least := browser.Run(b, chromedp.Evaluate[[]int](`window.least`)); least[0] < 13 || least[1] < 37 {
 		t.Errorf("meanwhile %d devices were shown, the first at %d %%", least[0], least[1])
 	}
+}
+
+// TestLivePastComesLate: the past is asked for again where the server had none to give for a
+// while, without anybody's doing.
+func TestLivePastComesLate(t *testing.T) {
+	heavy(t)
+	s := newRig(t)
+	u := s.upgrade("Sapporo", 3)
+	var gives atomic.Bool
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/last") && !gives.Load() {
+			http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
+			return
+		}
+		s.pages.ServeHTTP(w, r)
+	}))
+	t.Cleanup(front.Close)
+	b := browser.Open(t, foreign.Program(t, "chromium"))
+	b.Cookie(front.URL, "peerload_session", s.session("viewer"))
+	u.tell(40)
+	b.Go(front.URL + "/sites/Sapporo/live")
+	for _, percent := range []int{50, 60, 70} {
+		u.tell(percent)
+		waitFor(b, fmt.Sprintf(`document.querySelector("#live-rows").textContent.includes("%d %%")`, percent))
+	}
+	gives.Store(true)
+	waitFor(b, `Number(document.querySelector("#live-time").max) > 2`)
 }
 
 // TestLiveThousand prints what a frame costs the script while a thousand devices get on;

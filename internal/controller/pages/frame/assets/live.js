@@ -54,6 +54,7 @@
   const now = new Site();
   let shown = now;            // or a site of the past
   let past = false;           // somebody looks at the past
+  let loading = 0;            // the timer that asks for it again
   let replay = null, chosen = "", picked = false, first = 0, dirty = true, moved = true;
   const bytes = (n) => {
     for (const [unit, of] of [["TB", 1e12], ["GB", 1e9], ["MB", 1e6], ["kB", 1e3]]) {
@@ -399,10 +400,14 @@
     open();
   }
 
-  // The past: the last upgrade, step by step.
+  // The past: the last upgrade, step by step. A server that restarts, or has much to do, is
+  // asked again; one that refuses is not.
   async function load() {
-    const answer = await fetch(page.dataset.last);
-    if (!answer.ok) return;
+    clearTimeout(loading);
+    let answer = null;
+    try { answer = await fetch(page.dataset.last); } catch { /* nobody answers yet */ }
+    if (!answer || answer.status >= 500) loading = setTimeout(load, 3000);
+    if (!answer?.ok) return;
     replay = await answer.json();
     // The present is the right end, also where nothing has changed yet.
     at("time").max = Math.max(replay.changes.length, 1);
