@@ -262,7 +262,7 @@ func TestProgressLines(t *testing.T) {
 }
 
 // TestRebootCommandThatFails: a command that is to restart the device and fails is an error,
-// with its status and what it printed last; so is one that cannot be run.
+// with its status and what it printed last; so is one that is killed.
 func TestRebootCommandThatFails(t *testing.T) {
 	for command, want := range map[string]string{
 		"printf 'not now' >&2; exit 3": "exit status 3", "kill -9 $$": "signal: killed", "exit 0": ""} {

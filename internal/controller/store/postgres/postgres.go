@@ -152,6 +152,7 @@ func migrate(ctx context.Context, db *sql.DB) error {
 // default a second.
 const migrateTries = 20
 
+// migrateTables brings the tables up to date, also while other controllers write to them.
 func migrateTables(ctx context.Context, db *sql.DB) (err error) {
 	for range migrateTries {
 		if err = store.Migrate(ctx, "postgres", db, 0); !deadlocked(err) {

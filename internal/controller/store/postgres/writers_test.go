@@ -106,9 +106,10 @@ func TestMigratesBesideAWriter(t *testing.T) {
 			t.Fatal(err)
 		}
 		patient := map[bool]string{false: "1000", true: "60000"}[endsWriter]
+		migrating := Config{URL: with(t, with(t, at, "deadlock_timeout", patient), "lock_timeout", "60000")}
 		opened := make(chan error, 1)
 		go func() {
-			s, err := Open(ctx, Config{URL: with(t, with(t, at, "deadlock_timeout", patient), "lock_timeout", "60000")})
+			s, err := Open(ctx, migrating)
 			if err == nil {
 				err = s.Close()
 			}
